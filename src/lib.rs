@@ -1,0 +1,5 @@
+#![doc = "placeholder"]
+pub mod crypto;
+pub mod protocol;
+#[cfg(feature = "server")]
+pub mod store;

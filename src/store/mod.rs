@@ -1,0 +1,412 @@
+//! Floor 1: what the relay keeps. The trait's words are guarantees, not mechanism; `service` is written against them alone,
+//! and one contract suite (`tests/it/store_contract.rs`) holds every implementation to them.
+//!
+//! Guarantees of every method:
+//!
+//! - One call is one transaction: it happens whole or not at all. When a call that writes returns `Ok`, what it wrote is on
+//!   disk and survives a power cut.
+//! - Every write is idempotent: the same input again changes nothing and gives the same outcome, or the outcome that says so.
+//! - Outcomes that a caller expects are variants; [`StoreError`] is for the rest. After [`StoreError::Failed`] the store
+//!   answers nothing but that.
+//! - A dropped future changes nothing about whether the write happens: it is cancel-safe in that it may have happened.
+//! - Time comes from the caller (`now`, Unix seconds). Nothing past its expiry is ever returned, purged yet or not.
+
+#[cfg(feature = "server")]
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::accounts::AccountReply;
+use crate::protocol::envelopes::{Envelope, Gap, ListName};
+use crate::protocol::keys::Prekey;
+use crate::protocol::tokens::{TokenItem, TokenKind};
+use crate::protocol::{AccountId, DeviceId, DeviceList, Hash, SealingKey, Seq, SignedList, TokenHash};
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The writer's queue is full, or no reader came free in time; nothing was done, try again.
+    #[error("the store is busy")]
+    Busy,
+    /// The disk, or the cap set for it, is full; nothing was done. Removing still works.
+    #[error("the store is full")]
+    Full,
+    /// The store is closing; nothing was done.
+    #[error("the store is closing")]
+    Closing,
+    /// An I/O error or a damaged database: nothing further is answered, and the process is to end.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// What a store method gives.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Called once at least for every commit that let something appear in a mailbox, after the commit and before the writer of
+/// it is answered, with the mailboxes' devices. It must not block and must not call the store.
+pub type CommitListener = Arc<dyn Fn(&[DeviceId]) + Send + Sync>;
+
+/// Everything a relay needs kept.
+#[async_trait]
+pub trait Store: Accounts + Tokens + Envelopes + Keys + Passes + Upkeep {
+    /// Puts the listener in place; one, before the first request.
+    fn on_commit(&self, listener: CommitListener);
+
+    /// Finishes what was accepted, answers it, and closes. Afterwards everything is [`StoreError::Closing`].
+    async fn close(&self);
+}
+
+/// A valid device list, in both its forms; whoever makes one has verified its signatures.
+#[derive(Debug, Clone)]
+pub struct NewList {
+    /// As it travels and is kept.
+    pub signed: SignedList,
+    /// The same, parsed.
+    pub list: DeviceList,
+}
+
+/// What came of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registered {
+    /// The account is new, and a pass, where one was given, has one use less.
+    Created,
+    /// The account stands with this very list; no pass was used.
+    Repeated,
+    /// The account stands with another list.
+    AccountExists,
+    /// A device is another account's, or was removed once.
+    DeviceTaken,
+    /// The pass is unknown, used up or expired, or none was given where one is needed.
+    PassRefused,
+}
+
+/// Which lists may follow the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Successor {
+    /// The same epoch, version + 1, `previous` the current list's hash; or a higher epoch.
+    Next,
+    /// Only a higher epoch.
+    HigherEpoch,
+}
+
+/// What came of a new list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaced {
+    /// It is the current one, first or repeated; these devices are gone, with mailbox and prekey.
+    Done {
+        /// Devices of the list before that the new one lacks.
+        removed: Vec<DeviceId>,
+    },
+    /// It does not follow the current one, which is this.
+    Conflict(SignedList),
+    /// A device is another account's, or was removed once.
+    DeviceTaken,
+    /// There is no such account.
+    NoSuchAccount,
+}
+
+/// What the store knows of a device by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// Its account.
+    pub account: AccountId,
+    /// What its envelopes are wrapped to.
+    pub sealing_key: SealingKey,
+}
+
+/// Accounts, their lists and devices.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Makes an account of a list. With `pass_needed`, only with a good `pass` (its hash). Devices start with an empty
+    /// mailbox and the week of `now` as their last visit.
+    async fn register(&self, new: NewList, pass: Option<Hash>, pass_needed: bool, now: u64) -> Result<Registered>;
+
+    /// Puts a list in the place of the current one. Removed devices go with mailbox and prekey, and their ids are never
+    /// accepted again; added ones start with an empty mailbox.
+    async fn replace_list(&self, new: NewList, rule: Successor, now: u64) -> Result<Replaced>;
+
+    /// A device by its id; none when unknown or removed.
+    async fn device(&self, device: DeviceId) -> Result<Option<DeviceRecord>>;
+
+    /// Notes the week of a visit; writes only when it is a new week.
+    async fn visited(&self, device: DeviceId, week: u64) -> Result<()>;
+
+    /// Everything held on an account but its tokens.
+    async fn account(&self, account: AccountId, now: u64) -> Result<Option<AccountReply>>;
+
+    /// Deletes the account and all that is its; from the return on, and at every later moment, nobody sees any of it. The
+    /// ids of its devices are never accepted again. Gives the devices it had.
+    async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>>;
+}
+
+/// What came of a new token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenAdded {
+    /// It stands, first or repeated.
+    Added,
+    /// Its hash is known with another owner, kind or bound.
+    Taken,
+    /// The account holds as many as it may.
+    TooMany,
+}
+
+/// A page of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPage {
+    /// Ascending by hash.
+    pub tokens: Vec<TokenItem>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// Where a token leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// To which account.
+    pub account: AccountId,
+    /// What it allows.
+    pub kind: TokenKind,
+    /// The account's current list.
+    pub list: ListName,
+    /// The list's devices, ascending.
+    pub devices: Vec<RouteDevice>,
+}
+
+/// One device that a token leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// What its envelopes are wrapped to.
+    pub sealing_key: SealingKey,
+    /// The week of its last visit.
+    pub seen_week: u64,
+}
+
+/// Delivery tokens.
+#[async_trait]
+pub trait Tokens: Send + Sync {
+    /// Registers a token's hash for an account that holds fewer than `tokens_max` (live ones). `item.used` is ignored.
+    async fn add_token(&self, account: AccountId, item: TokenItem, tokens_max: u64, now: u64) -> Result<TokenAdded>;
+
+    /// The account's tokens above `after`, ascending, at most `limit`; expired ones are left out.
+    async fn tokens(&self, account: AccountId, after: Option<TokenHash>, limit: u64, now: u64) -> Result<TokenPage>;
+
+    /// Deletes those of the account's tokens that are named, and says how many there were.
+    async fn revoke_tokens(&self, account: AccountId, hashes: Vec<TokenHash>) -> Result<u64>;
+
+    /// Where a token leads; none when unknown, expired or revoked. A used `once` token still leads there: whether the id is
+    /// its own is decided by [`Envelopes::enqueue`]. May be answered from a cache that every write keeps true.
+    async fn route(&self, token: TokenHash, now: u64) -> Result<Option<Route>>;
+}
+
+/// A send, wrapped and ready to store.
+#[derive(Debug, Clone)]
+pub struct Enqueue {
+    /// By which token.
+    pub token: TokenHash,
+    /// [`repeat_tag`](crate::protocol::tokens::repeat_tag) of token and id.
+    pub repeat_tag: [u8; 16],
+    /// For which list it was sealed and wrapped.
+    pub list: ListName,
+    /// One for each device of that list that may get it. Devices of the list left out are ones the caller answers `full`.
+    pub envelopes: Vec<NewEnvelope>,
+    /// When it came.
+    pub now: u64,
+}
+
+/// One device's envelope.
+#[derive(Debug, Clone)]
+pub struct NewEnvelope {
+    /// For whom.
+    pub device: DeviceId,
+    /// A full hour.
+    pub expires_at: u64,
+    /// `enc ‖ nonce`, 44 bytes.
+    pub wrap: Vec<u8>,
+    /// The wrapped envelope.
+    pub body: Vec<u8>,
+}
+
+/// What came of a send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    /// On disk, or was so before: a repeat is not told apart. These devices' mailbox or share was full.
+    Queued {
+        /// Not stored for these.
+        full: Vec<DeviceId>,
+    },
+    /// Every envelope named was refused as full; nothing is stored.
+    AllFull,
+    /// The token is not, or no longer, good, or it is a `once` token that has had another id; nothing is stored.
+    NoSuchToken,
+    /// The account's list is not the one named; nothing is stored.
+    ListChanged,
+}
+
+/// A page of a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Oldest first.
+    pub envelopes: Vec<Envelope>,
+    /// Nothing waits beyond these.
+    pub drained: bool,
+    /// What expired unread or was damaged since the last acknowledged gap, `after` or not.
+    pub gap: Option<Gap>,
+}
+
+/// What came of an acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acked {
+    /// So many rows went.
+    Removed(u64),
+    /// A seq above the highest given; nothing went.
+    SeqNotGiven,
+}
+
+/// Mailboxes.
+#[async_trait]
+pub trait Envelopes: Send + Sync {
+    /// Stores a send's envelopes, each at the next seq of its mailbox. Token, list and room are checked in the same
+    /// transaction. A mailbox takes no envelope beyond its limits, nor one that would leave its token with more than is
+    /// still free. The same tag for the same mailbox stores nothing twice while the envelope waits, across restarts, and for
+    /// the repeats' time after it is gone, in memory. A `once` token keeps its first tag until it expires.
+    ///
+    /// A seq becomes visible only after all lower ones of its mailbox.
+    async fn enqueue(&self, send: Enqueue) -> Result<Enqueued>;
+
+    /// What waits above `after`, at most `limit` envelopes and `bytes_max` of bodies, but one at least where one waits. A row
+    /// whose checksum fails is never returned: it is removed, counted, and stands in the gap.
+    async fn waiting(&self, device: DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> Result<Waiting>;
+
+    /// Removes the named ones and everything up to and including `through`; their bytes are overwritten. An acknowledgement
+    /// whose highest seq reaches a gap's `through` ends the gap. When it returns, none of them is ever returned again.
+    async fn ack(&self, device: DeviceId, seqs: Vec<Seq>, through: Option<Seq>, now: u64) -> Result<Acked>;
+}
+
+/// Prekeys.
+#[async_trait]
+pub trait Keys: Send + Sync {
+    /// Puts a device's prekey in the place of the one before; false when there is no such device.
+    async fn put_prekey(&self, key: Prekey) -> Result<bool>;
+
+    /// An account's current list and the prekeys of its devices that are good at `now`, by device ascending.
+    async fn prekeys(&self, account: AccountId, now: u64) -> Result<Option<(SignedList, Vec<Prekey>)>>;
+}
+
+/// A pass as the operator sees it; the code itself is nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassItem {
+    /// `SHA-256(T(/pass, code))`.
+    pub hash: Hash,
+    /// Registrations left.
+    pub uses_left: u64,
+    /// Until when.
+    pub expires_at: u64,
+}
+
+/// Passes.
+#[async_trait]
+pub trait Passes: Send + Sync {
+    /// Adds a pass; the same hash again changes nothing.
+    async fn add_pass(&self, pass: PassItem) -> Result<()>;
+
+    /// The passes that are good at `now`.
+    async fn passes(&self, now: u64) -> Result<Vec<PassItem>>;
+
+    /// Deletes a pass; false when there is none.
+    async fn revoke_pass(&self, hash: Hash) -> Result<bool>;
+}
+
+/// One turn of a purge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeSlice {
+    /// Envelopes removed.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Expired tokens and passes removed, and accounts that nobody visited.
+    pub others: u64,
+    /// Nothing is left to purge.
+    pub done: bool,
+}
+
+/// What a purge up to `cutoff` would remove, and what there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgePreview {
+    /// Envelopes whose expiry is not after the cutoff.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// All envelopes waiting.
+    pub waiting: u64,
+}
+
+/// Totals; never anything about one account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Accounts.
+    pub accounts: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Delivery tokens.
+    pub tokens: u64,
+    /// Envelopes waiting, expired ones too until they are purged.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub envelope_bytes: u64,
+    /// The earliest expiry that waits.
+    pub first_expires_at: Option<u64>,
+    /// Length of the database file.
+    pub database_bytes: u64,
+    /// Length of its log.
+    pub log_bytes: u64,
+    /// Bytes of the file that are free for reuse.
+    pub free_bytes: u64,
+    /// Rows ever found damaged.
+    pub damaged: u64,
+    /// When the last purge ended.
+    pub purged_at: Option<u64>,
+}
+
+/// Some rows of one table, for `explain-db`: text as it is, blobs as `length` and the first bytes in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRows {
+    /// The table.
+    pub table: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// How many rows it has.
+    pub count: u64,
+    /// The first of them.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// What the operator and the relay's own jobs need.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Removes at most 128 rows, or as many as fit in 1 ms: envelopes with an expiry not after `cutoff`, tokens and passes
+    /// expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its mailbox's gap.
+    async fn purge_slice(&self, cutoff: u64, unseen_week: u64, now: u64) -> Result<PurgeSlice>;
+
+    /// What a purge up to `cutoff` would remove.
+    async fn purge_preview(&self, cutoff: u64) -> Result<PurgePreview>;
+
+    /// Notes that a purge ended, gives free space back to the file system in slices, and truncates the log.
+    async fn purged(&self, now: u64) -> Result<()>;
+
+    /// Totals.
+    async fn totals(&self) -> Result<Totals>;
+
+    /// The latest time the store was told of, and notes `now` when it is later: the relay's clock never goes back past it.
+    async fn clock_mark(&self, now: u64) -> Result<u64>;
+
+    /// A transaction through the writer's queue, for `/readyz`.
+    async fn probe(&self) -> Result<()>;
+
+    /// At most `limit` rows of every table, as they lie there.
+    async fn rows(&self, limit: u64) -> Result<Vec<TableRows>>;
+}
