@@ -1,5 +1,9 @@
 #![doc = "placeholder"]
+#[cfg(feature = "server")]
+pub mod config;
 pub mod crypto;
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod service;
 #[cfg(feature = "server")]
 pub mod store;

@@ -45,9 +45,7 @@ impl WrapKey {
 
     /// Ciphertext and tag: 16 bytes longer than the plaintext. The nonce is random and used once.
     pub fn wrap(&self, nonce: &[u8; 12], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
-        self.cipher
-            .encrypt(&Nonce::from(*nonce), Payload { msg: plaintext, aad })
-            .expect("AES-GCM encrypts a few KiB")
+        self.cipher.encrypt(&Nonce::from(*nonce), Payload { msg: plaintext, aad }).expect("AES-GCM encrypts a few KiB")
     }
 }
 

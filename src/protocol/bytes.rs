@@ -296,7 +296,13 @@ mod tests {
         let id: DeviceId = DeviceId([7; 32]);
         let text = id.encode();
         assert_eq!(text.parse::<DeviceId>().expect("its own text"), id);
-        for bad in [format!("{text}="), format!(" {text}"), text[..42].to_string(), format!("{}d", &text[..42]), text.replace('B', "+")] {
+        for bad in [
+            format!("{text}="),
+            format!(" {text}"),
+            text[..42].to_string(),
+            format!("{}d", &text[..42]),
+            text.replace('B', "+"),
+        ] {
             assert!(bad.parse::<DeviceId>().is_err(), "{bad}");
         }
     }

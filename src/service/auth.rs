@@ -1,0 +1,299 @@
+//! Logging in: challenges that cost no memory, proofs that bind them, sessions that live in memory only.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
+
+use super::rates::{Counted, Prefix};
+use super::{Error, Relay, Result};
+use crate::crypto::{random, sign};
+use crate::protocol::auth::{
+    ChallengeReply, ChallengeRequest, LoginReply, LoginRequest, Proof, RevokeSessionsRequest, RevokedReply, SessionItem,
+    SessionsReply, challenge_transcript,
+};
+use crate::protocol::time::{WEEK, floor_hour};
+use crate::protocol::{AccountId, Bytes, DeviceId, ErrorCode, Hash, SessionToken, Signature, Transcript};
+
+/// Proof that a device logged in; made only here.
+#[derive(Clone)]
+pub struct Session {
+    /// Which device.
+    pub(crate) device: DeviceId,
+    /// Of which account.
+    pub(crate) account: AccountId,
+    /// Ends when the session is revoked.
+    pub(crate) revoked: CancellationToken,
+    key: Hash,
+}
+
+/// A challenge whose MAC, device and time are right; not yet spent.
+pub(crate) struct Challenge<'a> {
+    bytes: &'a [u8],
+    nonce: [u8; 32],
+    deadline: Duration,
+    expires_at: u64,
+}
+
+pub(crate) struct Challenges {
+    key: [u8; 32],
+    used: Mutex<HashMap<[u8; 32], Duration>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Sessions {
+    by_token: Mutex<HashMap<Hash, Entry>>,
+}
+
+struct Entry {
+    device: DeviceId,
+    account: AccountId,
+    began: Duration,
+    ends: Duration,
+    last_used: u64,
+    revoked: CancellationToken,
+}
+
+impl Challenges {
+    pub(crate) fn new(random: &random::Source) -> Self {
+        let mut key = [0; 32];
+        random(&mut key);
+        Self { key, used: Mutex::default() }
+    }
+
+    fn mac(&self, device: &DeviceId, nonce: &[u8; 32], deadline_ms: u64, expires_at: u64) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        let transcript = Transcript::new("/challenge-mac").fixed(device).fixed(nonce).u64(deadline_ms).u64(expires_at);
+        mac.update(&transcript.bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    fn make(&self, device: &DeviceId, nonce: [u8; 32], deadline_ms: u64, expires_at: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(CHALLENGE_LENGTH);
+        bytes.extend_from_slice(&nonce);
+        bytes.extend_from_slice(&deadline_ms.to_be_bytes());
+        bytes.extend_from_slice(&expires_at.to_be_bytes());
+        bytes.extend_from_slice(&self.mac(device, &nonce, deadline_ms, expires_at));
+        bytes
+    }
+
+    fn check<'a>(&self, device: &DeviceId, bytes: &'a [u8], now: Duration) -> Option<Challenge<'a>> {
+        let (nonce, rest) = bytes.split_first_chunk::<32>()?;
+        let (deadline, rest) = rest.split_first_chunk::<8>()?;
+        let (expires_at, mac) = rest.split_first_chunk::<8>()?;
+        let (deadline_ms, expires_at) = (u64::from_be_bytes(*deadline), u64::from_be_bytes(*expires_at));
+        let genuine: bool = self.mac(device, nonce, deadline_ms, expires_at).ct_eq(mac).into();
+        let deadline = Duration::from_millis(deadline_ms);
+        (genuine && now < deadline).then_some(Challenge { bytes, nonce: *nonce, deadline, expires_at })
+    }
+
+    /// True for the first to spend it.
+    fn spend(&self, challenge: &Challenge<'_>, now: Duration) -> Result<bool> {
+        let mut used = self.used.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if used.len() >= USED_CHALLENGES_MAX {
+            used.retain(|_, deadline| *deadline > now);
+        }
+        if used.len() >= USED_CHALLENGES_MAX {
+            return Err(Error::refused(ErrorCode::Busy, "too many logins at once"));
+        }
+        Ok(used.insert(challenge.nonce, challenge.deadline).is_none())
+    }
+}
+
+impl Relay {
+    /// A signed challenge for any device id, known or not; nothing is kept for it.
+    pub fn challenge(&self, request: &ChallengeRequest, prefix: Option<Prefix>) -> Result<ChallengeReply> {
+        let limits = self.limits();
+        self.rate(prefix, Counted::Challenge, limits.prefix_challenges_per_min)?;
+        let mut nonce = [0; 32];
+        (self.inner.random)(&mut nonce);
+        let deadline = self.inner.clock.elapsed() + Duration::from_secs(limits.challenge_secs);
+        let expires_at = self.now() + limits.challenge_secs;
+        let challenge = self.inner.challenges.make(&request.device, nonce, deadline.as_millis() as u64, expires_at);
+        let transcript = challenge_transcript(&request.device, &challenge, expires_at);
+        Ok(ChallengeReply {
+            signature: Signature(self.inner.settings.relay_key.sign(&transcript)),
+            challenge: Bytes(challenge),
+            relay_key: self.inner.relay_key,
+            expires_at,
+        })
+    }
+
+    /// A session for a device's signature over its challenge. Every failure is the same `login_refused`.
+    pub async fn login(&self, request: &LoginRequest, prefix: Option<Prefix>) -> Result<LoginReply> {
+        self.refusals_counted(prefix, async {
+            let challenge = self.check_challenge(&request.device, &request.challenge)?;
+            self.check_proof(&request.device, &challenge, &request.device.0, &request.signature, |proof| proof.login())?;
+            self.spend(&challenge)?;
+            let record = self.inner.store.device(request.device).await?.ok_or_else(login_refused)?;
+            self.inner.store.visited(request.device, self.now() / WEEK).await?;
+            self.begin_session(request.device, record.account)
+        })
+        .await
+    }
+
+    /// The session that a bearer names.
+    pub fn authenticate(&self, token: &SessionToken) -> Result<Session> {
+        let key = Hash::of(token.as_ref());
+        let (now, hour) = (self.inner.clock.elapsed(), floor_hour(self.now()));
+        let mut sessions = self.inner.sessions.lock();
+        let entry = sessions.get_mut(&key).filter(|entry| now < entry.ends).ok_or_else(no_session)?;
+        entry.last_used = hour;
+        Ok(Session { device: entry.device, account: entry.account, revoked: entry.revoked.clone(), key })
+    }
+
+    /// The account's sessions, coarse.
+    pub fn sessions(&self, session: &Session) -> SessionsReply {
+        let now = self.inner.clock.elapsed();
+        let sessions = self.inner.sessions.lock();
+        let own = sessions.iter().filter(|(_, entry)| entry.account == session.account && now < entry.ends);
+        let items = own.map(|(key, entry)| SessionItem {
+            device: entry.device,
+            current: *key == session.key,
+            last_used: entry.last_used,
+        });
+        SessionsReply { sessions: items.collect() }
+    }
+
+    /// Ends sessions of the own account, and every wait of theirs.
+    pub fn revoke_sessions(&self, session: &Session, request: &RevokeSessionsRequest) -> Result<RevokedReply> {
+        let revoked = match (request.all_others, request.device) {
+            (Some(true), None) => self.end_sessions(|key, entry| entry.account == session.account && *key != session.key),
+            (None, Some(device)) => self.end_sessions(|_, entry| entry.account == session.account && entry.device == device),
+            _ => return Err(Error::refused(ErrorCode::BadRequest, "expected either `all_others: true` or `device`")),
+        };
+        Ok(RevokedReply { revoked })
+    }
+
+    /// Ends every session of these devices.
+    pub(crate) fn end_sessions_of(&self, devices: &[DeviceId]) {
+        self.end_sessions(|_, entry| devices.contains(&entry.device));
+    }
+
+    /// Drops what has run out; called by the jobs.
+    pub fn sweep_sessions(&self) {
+        let now = self.inner.clock.elapsed();
+        self.inner.sessions.lock().retain(|_, entry| now < entry.ends);
+    }
+
+    /// Refuses when a prefix was refused too often, and counts when this attempt is.
+    pub(crate) async fn refusals_counted<T>(
+        &self,
+        prefix: Option<Prefix>,
+        attempt: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let max = self.limits().prefix_bad_logins_per_min;
+        self.rate_reached(prefix, Counted::BadLogin, max)?;
+        let outcome = attempt.await;
+        if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::LoginRefused) {
+            self.rate(prefix, Counted::BadLogin, u64::MAX)?;
+        }
+        outcome
+    }
+
+    pub(crate) fn check_challenge<'a>(&self, device: &DeviceId, challenge: &'a Bytes) -> Result<Challenge<'a>> {
+        self.inner.challenges.check(device, challenge.as_slice(), self.inner.clock.elapsed()).ok_or_else(login_refused)
+    }
+
+    /// Verifies a signature over the transcript that binds the challenge, under any of the relay's origins.
+    pub(crate) fn check_proof(
+        &self,
+        device: &DeviceId,
+        challenge: &Challenge<'_>,
+        key: &[u8; 32],
+        signature: &Signature,
+        transcript: impl Fn(&Proof<'_>) -> Vec<u8>,
+    ) -> Result<()> {
+        let verifies = |origin: &String| {
+            let proof = Proof {
+                origin,
+                relay_key: &self.inner.relay_key,
+                device,
+                challenge: challenge.bytes,
+                expires_at: challenge.expires_at,
+            };
+            sign::verify(key, &transcript(&proof), &signature.0).is_ok()
+        };
+        if self.inner.settings.origins.iter().any(verifies) { Ok(()) } else { Err(login_refused()) }
+    }
+
+    /// Uses a challenge up; refused when it was used before.
+    pub(crate) fn spend(&self, challenge: &Challenge<'_>) -> Result<()> {
+        if self.inner.challenges.spend(challenge, self.inner.clock.elapsed())? { Ok(()) } else { Err(login_refused()) }
+    }
+
+    fn begin_session(&self, device: DeviceId, account: AccountId) -> Result<LoginReply> {
+        let mut token = SessionToken([0; 32]);
+        (self.inner.random)(&mut token.0);
+        let limits = self.limits();
+        let now = self.inner.clock.elapsed();
+        let entry = Entry {
+            device,
+            account,
+            began: now,
+            ends: now + Duration::from_secs(limits.session_secs),
+            last_used: floor_hour(self.now()),
+            revoked: CancellationToken::new(),
+        };
+        let mut sessions = self.inner.sessions.lock();
+        if sessions.len() >= SESSIONS_MAX {
+            sessions.retain(|_, entry| now < entry.ends);
+        }
+        if sessions.len() >= SESSIONS_MAX {
+            return Err(Error::refused(ErrorCode::Busy, "too many sessions at once"));
+        }
+        let mut own: Vec<(Duration, Hash)> =
+            sessions.iter().filter(|(_, entry)| entry.device == device).map(|(key, entry)| (entry.began, *key)).collect();
+        own.sort_by_key(|(began, _)| std::cmp::Reverse(*began));
+        for (_, oldest) in own.iter().skip(limits.sessions_device_max.saturating_sub(1) as usize) {
+            if let Some(entry) = sessions.remove(oldest) {
+                entry.revoked.cancel();
+            }
+        }
+        sessions.insert(Hash::of(token.as_ref()), entry);
+        Ok(LoginReply { session: token, expires_at: self.now() + limits.session_secs })
+    }
+
+    fn end_sessions(&self, which: impl Fn(&Hash, &Entry) -> bool) -> u64 {
+        let mut ended = 0;
+        self.inner.sessions.lock().retain(|key, entry| {
+            let ends = which(key, entry);
+            if ends {
+                entry.revoked.cancel();
+                ended += 1;
+            }
+            !ends
+        });
+        ended
+    }
+}
+
+impl Sessions {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Entry>> {
+        self.by_token.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The one answer to every failed proof.
+pub(crate) fn login_refused() -> Error {
+    Error::refused(
+        ErrorCode::LoginRefused,
+        "the proof was refused: ask for a fresh challenge, and check origin, relay key and device",
+    )
+}
+
+/// The one answer to every bearer that names no session.
+pub(crate) fn no_session() -> Error {
+    Error::refused(ErrorCode::NoSession, "log in and send the session as `Authorization: Bearer`")
+}
+
+/// `nonce ‖ deadline ‖ expires_at ‖ mac`.
+const CHALLENGE_LENGTH: usize = 32 + 8 + 8 + 32;
+/// Challenges spent within their minute; each took a good signature, 34,000 a second and core at most.
+const USED_CHALLENGES_MAX: usize = 1_000_000;
+/// Sessions at once; some 200 bytes each.
+const SESSIONS_MAX: usize = 1_000_000;

@@ -1,0 +1,31 @@
+//! What the relay says of itself to anybody.
+
+use super::Relay;
+use crate::protocol::RelayKey;
+use crate::protocol::info::Info;
+
+impl Relay {
+    /// `GET /v1/info`.
+    pub fn info(&self) -> Info {
+        let settings = &self.inner.settings;
+        Info {
+            version: 1,
+            software: SOFTWARE.to_string(),
+            features: Vec::new(),
+            relay_key: self.inner.relay_key,
+            fingerprint: self.inner.relay_key.fingerprint(),
+            origins: settings.origins.clone(),
+            registration: settings.registration,
+            retention_secs: settings.retention_secs,
+            now: self.now(),
+            limits: settings.limits.table(),
+        }
+    }
+
+    /// The relay's name.
+    pub fn key(&self) -> RelayKey {
+        self.inner.relay_key
+    }
+}
+
+const SOFTWARE: &str = concat!("restante/", env!("CARGO_PKG_VERSION"));

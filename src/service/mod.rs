@@ -1,0 +1,141 @@
+//! Floor 2: the relay itself: its rules, limits and sense of time. No HTTP and no SQL.
+//!
+//! [`Relay`] is a cheap clone. Its methods are the protocol's verbs, one file a topic. Those that need a login take a
+//! [`Session`], which only `auth` can make, so that forgetting one is a compile error. The store is the only truth: what is
+//! kept here (sessions, used challenges, wrap keys, rates) is meant to be forgotten with the process.
+
+pub mod accounts;
+pub mod auth;
+pub mod clock;
+pub mod envelopes;
+pub mod error;
+pub mod health;
+pub mod info;
+pub mod keys;
+pub mod passes;
+pub mod purge;
+pub mod rates;
+pub mod stats;
+pub mod stream;
+pub mod tokens;
+mod wakeups;
+mod wraps;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+pub use auth::Session;
+pub use clock::Clock;
+pub use error::{Error, Result};
+
+use crate::crypto::{random, sign};
+use crate::protocol::info::Registration;
+use crate::protocol::{DeviceId, Limits, RelayKey};
+use crate::store::Store;
+
+/// What a relay is told when it is made.
+pub struct Settings {
+    /// The bounds of `docs/protocol.md` §13.
+    pub limits: Limits,
+    /// How long an envelope waits at most, in seconds.
+    pub retention_secs: u64,
+    /// Whether strangers may register.
+    pub registration: Registration,
+    /// The origins under which proofs are accepted, canonical, at most [`ORIGINS_MAX`].
+    pub origins: Vec<String>,
+    /// The relay's name.
+    pub relay_key: sign::KeyPair,
+    /// Whether the disk has room for more; asked at most once in five seconds.
+    pub room: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// After how many seconds without a purge the relay counts as not ready.
+    pub purge_overdue_secs: u64,
+}
+
+/// The most origins a relay answers to: each costs a signature check at a refused login.
+pub const ORIGINS_MAX: usize = 8;
+
+/// The relay. Clones share everything.
+#[derive(Clone)]
+pub struct Relay {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    relay_key: RelayKey,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    random: random::Source,
+    challenges: auth::Challenges,
+    sessions: auth::Sessions,
+    rates: rates::Rates,
+    wraps: wraps::Wraps,
+    wakeups: Arc<wakeups::Wakeups>,
+    health: health::Health,
+    purging: tokio::sync::Mutex<()>,
+    stopping: CancellationToken,
+}
+
+impl Relay {
+    /// A relay over a store. Asks the store for the latest time it knows, so that the clock never goes back.
+    pub async fn open(settings: Settings, store: Arc<dyn Store>, clock: Clock, random: random::Source) -> Result<Self> {
+        let wakeups = Arc::new(wakeups::Wakeups::default());
+        let waker = Arc::clone(&wakeups);
+        store.on_commit(Arc::new(move |devices: &[DeviceId]| waker.wake(devices)));
+        let relay = Self {
+            inner: Arc::new(Inner {
+                relay_key: RelayKey(settings.relay_key.public()),
+                challenges: auth::Challenges::new(&random),
+                sessions: auth::Sessions::default(),
+                rates: rates::Rates::new(&random),
+                wraps: wraps::Wraps::default(),
+                wakeups,
+                health: health::Health::default(),
+                purging: tokio::sync::Mutex::new(()),
+                stopping: CancellationToken::new(),
+                settings,
+                store,
+                clock,
+                random,
+            }),
+        };
+        relay.set_clock().await?;
+        Ok(relay)
+    }
+
+    /// Refuses new sends and ends every wait; what the writer has accepted is still answered.
+    pub fn stop(&self) {
+        self.inner.stopping.cancel();
+    }
+
+    /// Ends when [`stop`](Self::stop) was called.
+    pub async fn stopped(&self) {
+        self.inner.stopping.cancelled().await;
+    }
+
+    /// Closes the store, after everything that it accepted is answered.
+    pub async fn close(&self) {
+        self.inner.store.close().await;
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.settings.limits
+    }
+
+    /// The relay's own time, Unix seconds.
+    pub fn now(&self) -> u64 {
+        self.inner.clock.now()
+    }
+
+    /// The relay's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Whether the disk has room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.inner.health.room(&self.inner.clock, &self.inner.settings.room)
+    }
+}
