@@ -1,8 +1,13 @@
 #![doc = "placeholder"]
 #[cfg(feature = "server")]
+pub mod admin;
+pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
 pub mod crypto;
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "server")]
 pub mod service;
 #[cfg(feature = "server")]
