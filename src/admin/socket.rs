@@ -41,7 +41,7 @@ pub async fn serve(listener: UnixListener, relay: Relay) {
                 Err(error) => {
                     tracing::warn!(%error, "the admin socket could not accept a connection");
                     // Out of descriptors, most likely: waiting a moment is better than spinning.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    relay.clock().sleep_until(relay.clock().elapsed() + ACCEPT_PAUSE).await;
                     continue;
                 }
             },
@@ -61,3 +61,4 @@ pub async fn serve(listener: UnixListener, relay: Relay) {
 /// An operator, his scripts and his monitoring at once.
 const CONNECTIONS_MAX: usize = 16;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
