@@ -1,0 +1,3 @@
+//! The tests that see the whole: one binary, so that they link once.
+
+mod floors;
