@@ -1,3 +1,4 @@
-//! Everything that is tested from outside, in one binary: a file a topic.
+//! Everything that is tested from outside, in one binary that links once: a file a topic.
 
 mod config;
+mod floors;
