@@ -33,6 +33,7 @@ impl TimeSource for SystemTime {
         Duration::new(since.tv_sec.unsigned_abs(), since.tv_nsec.unsigned_abs() as u32)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that may wait on the machine's time")]
     fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(tokio::time::sleep(deadline.saturating_sub(self.elapsed())))
     }

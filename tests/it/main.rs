@@ -1,6 +1,7 @@
-//! Everything that is tested from outside, in one binary: a file a topic.
+//! The tests that see the whole: one binary, so that they link once.
 
 mod admin;
 mod cli;
 mod config;
+mod floors;
 mod process;
