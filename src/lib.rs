@@ -28,9 +28,14 @@
 //! woken reads the store again: the store is the only truth, so a lost or an extra wake-up costs a query.
 
 #[cfg(feature = "server")]
+pub mod admin;
+pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
 pub mod crypto;
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "server")]
 pub mod service;
 #[cfg(feature = "server")]

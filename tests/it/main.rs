@@ -1,3 +1,4 @@
-//! The tests that see the whole: one binary, so that they link once.
+//! Everything that is tested from outside, in one binary that links once: a file a topic.
 
+mod config;
 mod floors;
