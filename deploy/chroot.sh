@@ -183,7 +183,7 @@ inside() {
 try() {
   local wanted=$1 code=0
   inside "${@:2}"
-  "${call[@]}" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null || code=$?
+  timeout 30 "${call[@]}" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null || code=$?
   ((code == wanted)) || fail "${*:2} ended with $code, not $wanted"
 }
 
