@@ -27,6 +27,8 @@ scratch="$(mktemp -d)"
 root="$scratch/root"
 data="$scratch/volume"
 relay=
+# env looks for it after it has emptied the environment.
+chroot="$(command -v chroot)"
 
 finish() {
   local code=$?
@@ -174,14 +176,14 @@ while (: <"/dev/tcp/127.0.0.1/$free") 2>/dev/null; do free=$((20000 + RANDOM)); 
 
 # As the engine would: the image's environment and what its -e gives, the image's user, nothing else.
 inside() {
-  call=(env -i "${environment[@]//:$port/:$free}" "${extra[@]}" chroot --userspec="$user" --groups= "$root" "$@")
+  call=(env -i "${environment[@]//:$port/:$free}" "${extra[@]}" "$chroot" --userspec="$user" --groups= "$root" "$@")
 }
 
 # try CODE COMMAND…: runs a command of the image and wants this exit code.
 try() {
   local wanted=$1 code=0
   inside "${@:2}"
-  "${call[@]}" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null || code=$?
+  timeout 30 "${call[@]}" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null || code=$?
   ((code == wanted)) || fail "${*:2} ended with $code, not $wanted"
 }
 
@@ -197,6 +199,7 @@ start() {
 stop() {
   local code=0
   kill -TERM "$relay"
+  timeout 20 tail --pid="$relay" -f /dev/null || fail "it was still there 20 seconds after SIGTERM"
   wait "$relay" || code=$?
   relay=
   exec 3<&-
