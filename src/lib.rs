@@ -1,4 +1,6 @@
 #![doc = "placeholder"]
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod crypto;
