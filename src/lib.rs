@@ -29,10 +29,14 @@
 
 #[cfg(feature = "server")]
 pub mod admin;
+#[cfg(feature = "server")]
+pub mod api;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod crypto;
+#[cfg(feature = "server")]
+pub mod jobs;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;

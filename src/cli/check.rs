@@ -5,6 +5,7 @@ use clap::Args;
 use super::config::ConfigArgs;
 use super::failure::{DAMAGED, Failure};
 use super::output;
+use super::target::must_exist;
 use crate::server;
 
 /// `restante check`.
@@ -20,6 +21,7 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: CheckArgs) -> anyhow::Result<u8> {
     let config = args.config.load()?.config;
+    must_exist(&config)?;
     let report = server::check(&config)?;
     if args.json {
         output::print_json(&report)?;

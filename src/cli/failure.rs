@@ -80,7 +80,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
         }
         #[cfg(feature = "server")]
         if let Some(error) = cause.downcast_ref::<ServerError>() {
-            return (error.exit_code(), error.hint().map(Into::into));
+            return (error.exit_code(), error.hint());
         }
         #[cfg(feature = "server")]
         if let Some(error) = cause.downcast_ref::<AdminError>() {

@@ -16,6 +16,7 @@ mod explain_db;
 mod failure;
 #[cfg(feature = "server")]
 mod healthcheck;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the client alone prints less than the relay's commands"))]
 mod output;
 #[cfg(feature = "server")]
 mod pass;
@@ -27,6 +28,7 @@ mod serve;
 mod stats;
 #[cfg(feature = "server")]
 mod target;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the client alone prints less than the relay's commands"))]
 mod units;
 
 use std::ffi::OsString;

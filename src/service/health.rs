@@ -52,6 +52,13 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Whether a purge ended at or after a moment of the clock's `elapsed`.
+    pub fn purged_since(&self, moment: Duration) -> bool {
+        self.inner.health.last_purge().is_some_and(|at| at >= moment)
+    }
+}
+
 impl Health {
     pub(crate) fn room(&self, clock: &Clock, ask: &Arc<dyn Fn() -> bool + Send + Sync>) -> bool {
         let now = clock.elapsed();
