@@ -31,22 +31,23 @@ pub struct Opened {
     pub relay: Relay,
 }
 #[derive(serde::Serialize)]
-pub struct Report;
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Ok(())
-    }
+pub struct CheckReport {
+    pub envelopes: u64,
+    pub damaged: u64,
+    pub broken: Vec<String>,
+    pub dangling: u64,
+    pub miscounted: Vec<String>,
 }
-impl Report {
+impl CheckReport {
     pub fn good(&self) -> bool {
         true
     }
 }
-pub fn check(config: &Config) -> Result<Report, ServerError> {
+pub fn check(config: &Config) -> Result<CheckReport, ServerError> {
     Err(ServerError("not in this build".into()))
 }
 pub fn database(config: &Config) -> PathBuf {
-    config.server.data.join("relay.db")
+    config.server.data.join("restante.db")
 }
 pub async fn bind(listen: &str) -> Result<Listener, ServerError> {
     Err(ServerError("not in this build".into()))
