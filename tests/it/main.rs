@@ -2,3 +2,5 @@
 
 mod config;
 mod floors;
+mod store_contract;
+mod support;

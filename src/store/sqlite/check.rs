@@ -1,0 +1,108 @@
+//! `restante check`: the whole of a stopped database, read and compared; nothing is changed.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, Result as SqlResult};
+
+use super::open::{self, OpenError, OpenErrorKind};
+use super::rows::StoredRow;
+use super::values::{blob_or_none, int, uint};
+use crate::protocol::DeviceId;
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CheckReport {
+    /// Envelopes read.
+    pub envelopes: u64,
+    /// Those among them whose checksum fails; the relay will not deliver them.
+    pub damaged: u64,
+    /// SQLite's words on broken structure, at most 100.
+    pub broken: Vec<String>,
+    /// Rows that point at nothing.
+    pub dangling: u64,
+    /// Counters that disagree with the rows.
+    pub miscounted: Vec<String>,
+}
+
+impl CheckReport {
+    /// Nothing is wrong.
+    pub fn good(&self) -> bool {
+        self.damaged == 0 && self.broken.is_empty() && self.dangling == 0 && self.miscounted.is_empty()
+    }
+}
+
+/// Checks the database of a data directory that no relay has open. Reads all of it: a minute for some gigabytes.
+pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
+    let file = open::file(dir);
+    if !open::inspect(&file)? {
+        return Err(OpenError::new(OpenErrorKind::CannotCreate, "there is no database", file.display()));
+    }
+    let read = || {
+        let connection = open::connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let snapshot = connection.unchecked_transaction()?;
+        let mut report = CheckReport::default();
+        structure(&snapshot, &mut report)?;
+        if report.broken.is_empty() {
+            rows(&snapshot, &mut report)?;
+        }
+        Ok(report)
+    };
+    read().map_err(|error| open::refused(&file, &error))
+}
+
+fn structure(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
+    connection.pragma(None, "integrity_check", 100, |row| {
+        let words: String = row.get(0)?;
+        if words != "ok" {
+            report.broken.push(words);
+        }
+        Ok(())
+    })?;
+    if !report.broken.is_empty() {
+        return Ok(());
+    }
+    connection.pragma_query(None, "foreign_key_check", |_| {
+        report.dangling += 1;
+        Ok(())
+    })
+}
+
+fn rows(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
+    let mut select = connection.prepare(
+        "SELECT seq, expires_at, repeat_tag, checksum, wrap, body, devices.device
+         FROM envelopes
+         LEFT JOIN devices ON devices.mailbox = envelopes.mailbox",
+    )?;
+    let mut select = select.query([])?;
+    let mut bytes = 0;
+    while let Some(row) = select.next()? {
+        let stored = StoredRow::read(row);
+        report.envelopes += 1;
+        bytes += stored.body.len() as u64;
+        // Of a removed device there is nothing to verify against, and nothing will be delivered.
+        if blob_or_none(row, 6)?.is_some_and(|device| !stored.is_sound(&DeviceId(device))) {
+            report.damaged += 1;
+        }
+    }
+    let counted =
+        connection.query_row("SELECT envelopes, envelope_bytes FROM relay", [], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+    if counted != (report.envelopes, bytes) {
+        let (envelopes, counted_bytes) = counted;
+        report.miscounted.push(format!(
+            "{envelopes} envelopes of {counted_bytes} bytes are counted, and {} of {bytes} bytes are there",
+            report.envelopes
+        ));
+    }
+    let above = connection.query_row(
+        "SELECT count(*)
+         FROM mailboxes
+         WHERE next_seq <= (SELECT coalesce(max(seq), 0) FROM envelopes WHERE mailbox = mailboxes.id)
+            OR next_seq >= ?1",
+        [int(crate::protocol::envelopes::SEQ_END)],
+        |row| uint(row, 0),
+    )?;
+    if above > 0 {
+        report.miscounted.push(format!("{above} mailboxes would give a seq twice"));
+    }
+    Ok(())
+}

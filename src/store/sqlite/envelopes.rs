@@ -1,0 +1,255 @@
+//! Mailboxes: storing, reading, acknowledging.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
+
+use super::SqliteStore;
+use super::memory::mailbox_of;
+use super::queue::Lane;
+use super::rows::{self, StoredRow};
+use super::slices::{self, SLICE_ROWS_MAX};
+use super::values::{blob_or_none, int, uint, uint_or_none};
+use super::writer::Tx;
+use crate::protocol::envelopes::{Envelope, Gap, ListName};
+use crate::protocol::{Bytes, DeviceId, Seq, TokenHash};
+use crate::store::{Acked, Enqueue, Enqueued, Envelopes, Result, StoreError, Waiting};
+
+#[async_trait]
+impl Envelopes for SqliteStore {
+    async fn enqueue(&self, send: Enqueue) -> Result<Enqueued> {
+        let bytes = send.envelopes.iter().map(|envelope| envelope.body.len() + envelope.wrap.len()).sum();
+        self.write(Lane::Sends, bytes, move |tx| enqueue(tx, &send)).await
+    }
+
+    async fn waiting(&self, device: DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> Result<Waiting> {
+        for _ in 0..DAMAGED_PAGES_MAX {
+            let page = self.read(move |connection| page(connection, &device, after, limit, bytes_max, now)).await?;
+            let damaged = match page {
+                Page::Good(waiting) => return Ok(waiting),
+                Page::Damaged(seqs) => seqs,
+            };
+            let removed = self.write(Lane::Urgent, 0, move |tx| remove_damaged(tx, &device, &damaged)).await?;
+            if removed > 0 {
+                tracing::warn!(rows = removed, "damaged envelopes were removed; the disk or the memory may be failing");
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    async fn ack(&self, device: DeviceId, seqs: Vec<Seq>, through: Option<Seq>, now: u64) -> Result<Acked> {
+        self.write(Lane::Urgent, 0, move |tx| ack(tx, &device, &seqs, through, now)).await
+    }
+}
+
+/// What a send needs to know of its token.
+struct Token {
+    account: i64,
+    once: bool,
+    expires_at: Option<u64>,
+    envelopes_max: Option<u64>,
+    used_tag: Option<[u8; 16]>,
+    list: ListName,
+}
+
+fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Token>> {
+    let mut find = connection.prepare_cached(
+        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version
+         FROM tokens
+         JOIN accounts ON accounts.id = tokens.account
+         WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
+    )?;
+    let token = find.query_row([hash.as_bytes()], |row| {
+        Ok(Token {
+            account: row.get(0)?,
+            once: row.get::<_, i64>(1)? == 2,
+            expires_at: uint_or_none(row, 2)?,
+            envelopes_max: uint_or_none(row, 3)?,
+            used_tag: blob_or_none(row, 4)?,
+            list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
+        })
+    });
+    token.optional()
+}
+
+fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
+    let connection = tx.connection;
+    let Some(token) = find_token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
+    let used_up = token.once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag);
+    if used_up || token.expires_at.is_some_and(|expires_at| expires_at <= send.now) {
+        return Ok(Enqueued::NoSuchToken);
+    }
+    if token.list != send.list {
+        return Ok(Enqueued::ListChanged);
+    }
+    let mut mailboxes = Vec::with_capacity(send.envelopes.len());
+    for envelope in &send.envelopes {
+        match mailbox_of(connection, &envelope.device)? {
+            Some((mailbox, account)) if account == token.account => mailboxes.push(mailbox),
+            _ => return Ok(Enqueued::ListChanged),
+        }
+    }
+    let (limits, mut full) = (tx.memory.limits, Vec::new());
+    for (envelope, id) in send.envelopes.iter().zip(mailboxes) {
+        let gone = tx.memory.repeats.knows(id, &send.repeat_tag, send.now);
+        let mailbox = tx.memory.mailbox(connection, id)?;
+        if gone || mailbox.waits(&send.repeat_tag) {
+            continue;
+        }
+        let bytes = envelope.body.len() as u64;
+        if !mailbox.has_room(&send.token, bytes, token.envelopes_max, limits) {
+            full.push(envelope.device);
+            continue;
+        }
+        let seq = mailbox.take_seq(connection)?;
+        rows::insert(connection, id, seq, &send.repeat_tag, envelope)?;
+        mailbox.add(seq, send.repeat_tag, bytes, &send.token);
+        tx.effects.envelopes += 1;
+        tx.effects.bytes += int(bytes);
+        tx.effects.woken.push(envelope.device);
+    }
+    if !full.is_empty() && full.len() == send.envelopes.len() {
+        return Ok(Enqueued::AllFull);
+    }
+    if token.once && token.used_tag.is_none() {
+        let mut mark = connection.prepare_cached(
+            "UPDATE tokens
+             SET used_tag = ?2
+             WHERE hash = ?1",
+        )?;
+        mark.execute((send.token.as_bytes(), send.repeat_tag))?;
+    }
+    Ok(Enqueued::Queued { full })
+}
+
+enum Page {
+    Good(Waiting),
+    /// These seqs fail their checksum.
+    Damaged(Vec<u64>),
+}
+
+fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> SqlResult<Page> {
+    let mut find = connection.prepare_cached(
+        "SELECT id, gap_count, gap_through, coalesce(gone_through, 0)
+         FROM mailboxes
+         WHERE id = (SELECT mailbox FROM devices WHERE device = ?1)",
+    )?;
+    let found = find.query_row([device.as_bytes()], |row| {
+        Ok((row.get::<_, i64>(0)?, Gap { count: uint(row, 1)?, through: Seq(uint(row, 2)?) }, uint(row, 3)?))
+    });
+    let mut waiting = Waiting { envelopes: Vec::new(), drained: true, gap: None };
+    let Some((mailbox, gap, gone_through)) = found.optional()? else { return Ok(Page::Good(waiting)) };
+    waiting.gap = (gap.count > 0).then_some(gap);
+    let (mut damaged, mut bytes) = (Vec::new(), 0);
+    let mut select = connection.prepare_cached(
+        "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
+         FROM envelopes
+         WHERE mailbox = ?1 AND seq > ?2 AND expires_at > ?3
+         ORDER BY seq",
+    )?;
+    let mut select = select.query((mailbox, int(after.0.max(gone_through)), int(now)))?;
+    while let Some(row) = select.next()? {
+        let row = StoredRow::read(row);
+        if !row.is_sound(device) {
+            damaged.push(row.seq);
+            continue;
+        }
+        let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > bytes_max;
+        if over || waiting.envelopes.len() as u64 >= limit {
+            waiting.drained = false;
+            break;
+        }
+        bytes += row.body.len() as u64;
+        waiting.envelopes.push(Envelope {
+            seq: Seq(row.seq),
+            expires_at: row.expires_at,
+            wrap: Bytes(row.wrap.to_vec()),
+            body: Bytes(row.body.to_vec()),
+        });
+    }
+    Ok(if damaged.is_empty() { Page::Good(waiting) } else { Page::Damaged(damaged) })
+}
+
+/// Removes those of the rows that are damaged indeed, and lets the gap and the count say so. Gives how many.
+fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult<u64> {
+    let connection = tx.connection;
+    let Some((mailbox, _)) = mailbox_of(connection, device)? else { return Ok(0) };
+    let mut removed = 0;
+    for seq in seqs.iter().take(SLICE_ROWS_MAX) {
+        let mut find = connection.prepare_cached(
+            "SELECT seq, expires_at, repeat_tag, checksum, wrap, body, id, coalesce(length(body), 0)
+             FROM envelopes
+             WHERE mailbox = ?1 AND seq = ?2",
+        )?;
+        let damaged = find.query_row((mailbox, int(*seq)), |row| {
+            Ok(if StoredRow::read(row).is_sound(device) { None } else { Some((row.get::<_, i64>(6)?, uint(row, 7)?)) })
+        });
+        let Some((id, bytes)) = damaged.optional()?.flatten() else { continue };
+        slices::delete_row(tx, id, bytes)?;
+        slices::add_gap(tx, mailbox, 1, *seq)?;
+        // Its tag is not kept: who sends it again brings back what the disk lost.
+        if let Some(held) = tx.memory.mailbox_at_hand(mailbox) {
+            held.remove(*seq);
+        }
+        removed += 1;
+    }
+    let mut count = connection.prepare_cached(
+        "UPDATE relay
+         SET damaged = damaged + ?1",
+    )?;
+    count.execute([int(removed)])?;
+    tx.effects.woken.push(*device);
+    Ok(removed)
+}
+
+fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, now: u64) -> SqlResult<Acked> {
+    let connection = tx.connection;
+    let Some((id, _)) = mailbox_of(connection, device)? else { return Ok(Acked::Removed(0)) };
+    let mailbox = tx.memory.mailbox(connection, id)?;
+    let highest = seqs.iter().copied().chain(through).max().unwrap_or(Seq(0)).0;
+    if mailbox.not_given(highest) {
+        return Ok(Acked::SeqNotGiven);
+    }
+    let named: BTreeSet<u64> = seqs.iter().map(|seq| seq.0).collect();
+    let up_to = through.map_or(Vec::new(), |through| mailbox.seqs_through(through.0));
+    // A long tail becomes invisible at once and is removed in slices.
+    let long = up_to.len() > SLICE_ROWS_MAX;
+    let mut gone: Vec<(u64, bool)> = named.iter().map(|seq| (*seq, true)).collect();
+    gone.extend(up_to.into_iter().filter(|seq| !named.contains(seq)).map(|seq| (seq, !long)));
+    let (mut removed, mut rows, mut bytes) = (0, 0, 0);
+    for (seq, at_once) in gone {
+        let Some(held) = tx.memory.mailbox(connection, id)?.remove(seq) else { continue };
+        tx.memory.repeats.add(id, held.tag, now);
+        removed += 1;
+        if at_once {
+            rows += rows::delete(connection, id, seq)?;
+            bytes += held.bytes;
+        }
+    }
+    tx.removed(rows, bytes);
+    if let Some(through) = through.filter(|_| long) {
+        let mut leave = connection.prepare_cached(
+            "UPDATE mailboxes
+             SET gone_through = max(coalesce(gone_through, 0), ?2)
+             WHERE id = ?1",
+        )?;
+        leave.execute([id, int(through.0)])?;
+        tx.effects.leftovers = true;
+        tx.effects.deleted = true;
+    }
+    let mailbox = tx.memory.mailbox(connection, id)?;
+    if mailbox.gap_through > 0 && highest >= mailbox.gap_through {
+        mailbox.gap_through = 0;
+        let mut end = connection.prepare_cached(
+            "UPDATE mailboxes
+             SET gap_count = 0, gap_through = 0
+             WHERE id = ?1",
+        )?;
+        end.execute([id])?;
+    }
+    Ok(Acked::Removed(removed))
+}
+
+/// Pages of damage that one read clears away; far more than a page has rows.
+const DAMAGED_PAGES_MAX: usize = 128;

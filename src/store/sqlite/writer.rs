@@ -1,0 +1,316 @@
+//! The one writing thread: takes what waits, commits it together, tells the listener, answers.
+//!
+//! While one commit is on its way to the disk the next batch gathers, so there is no timer: the slower the disk, the larger
+//! the batch. An answer is given only after the commit that it speaks of. Any error but a full disk ends the store for good;
+//! see `fate`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::fate::{Fate, Fault};
+use super::memory::Memory;
+use super::queue::{Queue, Turn};
+use super::routes::Routes;
+use super::slices::{self, Budget};
+use super::values::int;
+use super::{Settings, open};
+use crate::protocol::{DeviceId, TokenHash};
+use crate::store::{CommitListener, Result, StoreError};
+
+/// What a write sees: the connection inside the open transaction, the writer's memory, and what the commit will tell.
+pub(super) struct Tx<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) memory: &'a mut Memory,
+    pub(super) effects: &'a mut Effects,
+}
+
+/// What follows from a commit.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Something appeared in these devices' mailboxes.
+    pub(super) woken: Vec<DeviceId>,
+    /// Accounts and tokens whose routes changed.
+    pub(super) accounts: Vec<i64>,
+    pub(super) tokens: Vec<TokenHash>,
+    /// Rows of envelopes added, less those removed, and their bodies' bytes.
+    pub(super) envelopes: i64,
+    pub(super) bytes: i64,
+    /// Content was deleted, so the log is to be truncated soon.
+    pub(super) deleted: bool,
+    /// Rows were left behind that nobody sees any more.
+    pub(super) leftovers: bool,
+}
+
+/// One write in line.
+pub(super) trait Job: Send {
+    /// Runs it and keeps the outcome; may be called again after the transaction was undone.
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
+    /// Gives the outcome to whoever waits for it, or the reason why there is none.
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Write<T, F> {
+    op: F,
+    outcome: Option<T>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+/// A job of a closure, and where its answer will come.
+pub(super) fn job<T: Send + 'static>(
+    op: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
+    let (sender, receiver) = oneshot::channel();
+    (Box::new(Write { op, outcome: None, answer: sender }), receiver)
+}
+
+impl<T: Send, F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send> Job for Write<T, F> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.outcome = None;
+        self.outcome = Some((self.op)(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let Self { outcome, answer, .. } = *self;
+        // Whoever asked may have gone; the write happened all the same.
+        let _ = answer.send(committed.and_then(|()| outcome.ok_or(StoreError::Full)));
+    }
+}
+
+pub(super) struct Writer {
+    connection: Connection,
+    memory: Memory,
+    queue: Arc<Queue>,
+    fate: Arc<Fate>,
+    routes: Arc<Routes>,
+    listener: Arc<OnceLock<CommitListener>>,
+    /// The first deletion whose content may still stand in the log.
+    deleted_at: Option<Instant>,
+    /// Pages of log at which the next checkpoint is tried.
+    checkpoint_at: u64,
+    leftovers: bool,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        settings: &Settings,
+        queue: &Arc<Queue>,
+        fate: &Arc<Fate>,
+        routes: &Arc<Routes>,
+        listener: &Arc<OnceLock<CommitListener>>,
+    ) -> Self {
+        Self {
+            connection,
+            memory: Memory::new(settings),
+            queue: Arc::clone(queue),
+            fate: Arc::clone(fate),
+            routes: Arc::clone(routes),
+            listener: Arc::clone(listener),
+            deleted_at: None,
+            checkpoint_at: LOG_PAGES_MAX,
+            // A crash may have left some.
+            leftovers: true,
+        }
+    }
+
+    /// Works until the queue is closed and empty, or the store has failed.
+    pub(super) fn run(mut self) {
+        loop {
+            let (mut batch, truncations) = match self.queue.next(self.patience()) {
+                Turn::Work(batch, truncations) => (batch, truncations),
+                Turn::Idle => (Vec::new(), Vec::new()),
+                Turn::Closed if self.leftovers => (Vec::new(), Vec::new()),
+                Turn::Closed => break,
+            };
+            let idle = batch.is_empty() && !self.leftovers;
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.turn(&mut batch, idle, !truncations.is_empty())));
+            let outcome = outcome.unwrap_or_else(|_| Err(self.fate.fail("the writer panicked".into())));
+            for truncation in truncations {
+                let _ = truncation.send(outcome.clone());
+            }
+            if let Err(StoreError::Failed(message)) = outcome {
+                return self.give_up(batch, message);
+            }
+        }
+        let closed = self.checkpoint(true);
+        if let Err(StoreError::Failed(message)) = closed {
+            self.give_up(Vec::new(), message);
+        }
+    }
+
+    /// How long to wait for work: not at all while rows are left behind; until a checkpoint is due while the log holds
+    /// anything; else for ever.
+    fn patience(&self) -> Option<Duration> {
+        if self.leftovers {
+            return Some(Duration::ZERO);
+        }
+        (open::log_pages() > 0 || self.deleted_at.is_some()).then_some(GAP)
+    }
+
+    /// One batch with its answers, a slice of what was left behind, and a checkpoint if one is due.
+    fn turn(&mut self, batch: &mut Vec<Box<dyn Job>>, idle: bool, truncate: bool) -> Result<()> {
+        if !batch.is_empty() {
+            self.commit_batch(batch)?;
+        }
+        if self.leftovers {
+            let (slice, mut answer) = job(|tx| slices::leftovers(tx, &mut Budget::new()));
+            self.commit_batch(&mut vec![slice])?;
+            // Without room or behind a lock it is left to the next purge.
+            self.leftovers = answer.try_recv().is_ok_and(|more| more == Ok(true));
+        }
+        let overdue = self.deleted_at.is_some_and(|at| at.elapsed() >= DELETED_IN_LOG_MAX);
+        if truncate || idle || overdue {
+            return self.checkpoint(true);
+        }
+        if open::log_pages() < LOG_PAGES_MAX {
+            self.checkpoint_at = LOG_PAGES_MAX;
+        }
+        if open::log_pages() >= self.checkpoint_at {
+            return self.checkpoint(false);
+        }
+        Ok(())
+    }
+
+    /// Commits the jobs together and answers them. When that fails for lack of room, each gets a transaction of its own, so
+    /// that what frees room passes and only what needs it is refused.
+    fn commit_batch(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<()> {
+        let refusal = match self.transaction(batch) {
+            Ok(()) => {
+                answer_all(batch, &Ok(()));
+                return Ok(());
+            }
+            Err(error) => self.fate.judge(&error),
+        };
+        match refusal {
+            StoreError::Failed(_) => return Err(refusal),
+            StoreError::Full => {}
+            refusal => {
+                answer_all(batch, &Err(refusal));
+                return Ok(());
+            }
+        }
+        while !batch.is_empty() {
+            let mut alone: Vec<_> = batch.drain(..1).collect();
+            let outcome = self.transaction(&mut alone).map_err(|error| self.fate.judge(&error));
+            if let Err(StoreError::Failed(_)) = outcome {
+                batch.append(&mut alone);
+                return outcome;
+            }
+            answer_all(&mut alone, &outcome);
+        }
+        Ok(())
+    }
+
+    /// One transaction: all or nothing, and the listener told when all.
+    ///
+    /// No savepoints: on a full database SQLite rolls back the whole transaction, whatever savepoints it holds, and then the
+    /// jobs have to be run again one by one anyway; any other error ends the store.
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let mut effects = Effects::default();
+        let outcome = self.run_jobs(jobs, &mut effects);
+        if let Err(error) = outcome {
+            self.memory.undo();
+            if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
+                self.connection.execute_batch("ROLLBACK")?;
+            }
+            return Err(error);
+        }
+        self.memory.settle();
+        self.leftovers |= effects.leftovers;
+        if effects.deleted && self.deleted_at.is_none() {
+            self.deleted_at = Some(Instant::now());
+        }
+        self.routes.forget(&effects.accounts, &effects.tokens);
+        if let Some(listener) = self.listener.get().filter(|_| !effects.woken.is_empty()) {
+            effects.woken.sort_unstable();
+            effects.woken.dedup();
+            listener(&effects.woken);
+        }
+        Ok(())
+    }
+
+    fn run_jobs(&mut self, jobs: &mut [Box<dyn Job>], effects: &mut Effects) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for job in jobs {
+            job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
+            // A full database may have rolled everything back without an error of this job's: it must not go on alone.
+            if connection.is_autocommit() {
+                return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None));
+            }
+        }
+        if effects.envelopes != 0 || effects.bytes != 0 {
+            let mut count = connection.prepare_cached(
+                "UPDATE relay
+                 SET envelopes = envelopes + ?1, envelope_bytes = envelope_bytes + ?2",
+            )?;
+            count.execute([effects.envelopes, effects.bytes])?;
+        }
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// Moves the log into the file; with `truncate` nothing is left of it, if no reader is in the way.
+    fn checkpoint(&mut self, truncate: bool) -> Result<()> {
+        let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+        let pages = open::log_pages();
+        let busy = self.connection.query_row(mode, [], |row| row.get::<_, bool>(0));
+        match busy {
+            Ok(false) if truncate => {
+                open::log_truncated();
+                self.deleted_at = None;
+                self.checkpoint_at = LOG_PAGES_MAX;
+                Ok(())
+            }
+            Ok(_) => {
+                // The log starts over once nobody reads in it; until then the next attempt waits for as much again.
+                self.checkpoint_at = pages + LOG_PAGES_MAX;
+                Ok(())
+            }
+            Err(error) if Fault::of(&error) == Fault::Fatal => Err(self.fate.judge(&error)),
+            // No room to move it to, or a lock: the log stays, and grows.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Answers nothing but the failure, and leaves the file as it is: closing the connection would write once more.
+    fn give_up(self, mut batch: Vec<Box<dyn Job>>, message: String) {
+        self.queue.close();
+        let failed = StoreError::Failed(message);
+        answer_all(&mut batch, &Err(failed.clone()));
+        while let Turn::Work(mut batch, truncations) = self.queue.next(Some(Duration::ZERO)) {
+            answer_all(&mut batch, &Err(failed.clone()));
+            for truncation in truncations {
+                let _ = truncation.send(Err(failed.clone()));
+            }
+        }
+        std::mem::forget(self.connection);
+    }
+}
+
+fn answer_all(jobs: &mut Vec<Box<dyn Job>>, committed: &Result<()>) {
+    for job in jobs.drain(..) {
+        job.answer(committed.clone());
+    }
+}
+
+impl Tx<'_> {
+    /// Notes that rows of envelopes were removed, with so many bytes of bodies.
+    pub(super) fn removed(&mut self, envelopes: u64, bytes: u64) {
+        self.effects.envelopes -= int(envelopes);
+        self.effects.bytes -= int(bytes);
+        self.effects.deleted |= envelopes > 0;
+    }
+}
+
+/// Without work for so long the writer uses the gap for a checkpoint.
+const GAP: Duration = Duration::from_secs(1);
+/// Under load, a deletion's content is out of the log after so long at the latest, and the file after 60 s for certain.
+const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
+/// 2 MiB of log: small checkpoints, short stalls.
+const LOG_PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;
