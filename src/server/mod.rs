@@ -22,7 +22,7 @@ use crate::crypto::{random, sign};
 use crate::protocol::bytes::{decode, encode};
 use crate::protocol::info::Registration;
 use crate::service::{Clock, Relay, Settings};
-use crate::store::sqlite::{self, OpenError, SqliteStore};
+use crate::store::sqlite::{self, OpenError, OpenErrorKind, SqliteStore};
 use crate::{api, jobs};
 
 pub use crate::store::sqlite::CheckReport;
@@ -71,7 +71,7 @@ impl ServerError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Running(_) => "stop it first, or name another directory with `--data`".into(),
-            Self::Database(error) => error.hint(),
+            Self::Database(error) => error.hint().into(),
             Self::File { path, .. } => format!("see that this user may read and write {}", path.display()),
             Self::RelayKey(_) => "put the relay's key back from a backup; a new key would be a new relay".into(),
             Self::Listen { error, .. } if error.kind() == ErrorKind::AddrInUse => {
@@ -87,7 +87,12 @@ impl ServerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Running(_) => 75,
-            Self::Database(error) => error.exit_code(),
+            Self::Database(error) => match error.kind() {
+                OpenErrorKind::Foreign | OpenErrorKind::Newer | OpenErrorKind::Damaged | OpenErrorKind::NotAFile => 65,
+                OpenErrorKind::CannotCreate => 73,
+                OpenErrorKind::InUse => 75,
+                OpenErrorKind::NotPermitted => 77,
+            },
             Self::RelayKey(_) => 65,
             Self::File { error, .. } | Self::Io(error) | Self::Listen { error, .. }
                 if error.kind() == ErrorKind::PermissionDenied =>
@@ -270,7 +275,7 @@ pub fn check(config: &Config) -> Result<CheckReport, ServerError> {
 
 /// The database's path.
 pub fn database(config: &Config) -> PathBuf {
-    config.server.data.join(sqlite::DATABASE)
+    config.server.data.join(DATABASE)
 }
 
 /// When the schedule next runs; none when it is no schedule, or never runs.
@@ -366,6 +371,7 @@ fn fail_stop(what: &str) {
     std::process::exit(FAIL_STOP);
 }
 
+const DATABASE: &str = "restante.db";
 const LOCK: &str = "restante.lock";
 const RELAY_KEY: &str = "relay.key";
 const FAIL_STOP: i32 = 70;
