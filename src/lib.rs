@@ -32,6 +32,8 @@ pub mod admin;
 #[cfg(feature = "server")]
 pub mod api;
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod crypto;

@@ -22,8 +22,10 @@ use crate::crypto::{random, sign};
 use crate::protocol::bytes::{decode, encode};
 use crate::protocol::info::Registration;
 use crate::service::{Clock, Relay, Settings};
-use crate::store::sqlite::{self, CheckReport, OpenError, SqliteStore};
+use crate::store::sqlite::{self, OpenError, SqliteStore};
 use crate::{api, jobs};
+
+pub use crate::store::sqlite::CheckReport;
 
 /// Why a relay cannot be opened or run.
 #[derive(Debug, thiserror::Error)]

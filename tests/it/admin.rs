@@ -22,7 +22,7 @@ fn stop(mut relay: Serving) {
 }
 
 fn database_bytes(directory: &Path) -> u64 {
-    std::fs::metadata(directory.join("restante-data/relay.db")).expect("a database").len()
+    std::fs::metadata(directory.join("restante-data/restante.db")).expect("a database").len()
 }
 
 /// Calls it on a running relay, and on the same relay stopped.
@@ -139,7 +139,7 @@ fn check_verifies_a_stopped_database_and_only_that() {
     let directory = stopped();
     let done = run(directory.path(), &["check"]);
     assert_eq!(done.code, 0, "{done:?}");
-    let file = directory.path().join("restante-data/relay.db");
+    let file = directory.path().join("restante-data/restante.db");
     let mut bytes = std::fs::read(&file).expect("a database");
     let middle = bytes.len() / 2;
     bytes[middle..].fill(0xff);

@@ -1,14 +1,13 @@
 //! Accounts, lists and devices in SQL.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::passes;
-use super::upkeep::{LEFT_ENVELOPES, LEFT_TOKENS, leave};
-use super::{Result, SqliteStore, Tx};
+use super::owners::{current, delete, devices_of, remove_device, use_one};
+use super::{Result, SqliteStore};
 use crate::protocol::accounts::{AccountReply, DeviceItem};
 use crate::protocol::time::WEEK;
-use crate::protocol::{AccountId, Bytes, DeviceEntry, DeviceId, Hash, SealingKey, Signature, SignedList};
+use crate::protocol::{AccountId, DeviceEntry, DeviceId, Hash, SealingKey};
 use crate::store::{Accounts, DeviceRecord, NewList, Registered, Replaced, Successor};
 
 #[async_trait]
@@ -22,7 +21,7 @@ impl Accounts for SqliteStore {
             if taken(tx.connection, &new.list.entries, None)? {
                 return Ok(Registered::DeviceTaken);
             }
-            if pass_needed && !passes::use_one(tx.connection, pass.as_ref(), now)? {
+            if pass_needed && !use_one(tx.connection, pass.as_ref(), now)? {
                 return Ok(Registered::PassRefused);
             }
             tx.connection
@@ -182,54 +181,6 @@ impl Accounts for SqliteStore {
     }
 }
 
-/// An account as it stands.
-pub(super) struct Current {
-    pub(super) id: i64,
-    pub(super) epoch: u32,
-    pub(super) version: u64,
-    pub(super) signed: SignedList,
-}
-
-pub(super) fn current(connection: &Connection, account: &AccountId) -> rusqlite::Result<Option<Current>> {
-    connection
-        .prepare_cached(
-            "SELECT id, epoch, version, certificate, list, signature
-             FROM accounts
-             WHERE account = ?1",
-        )?
-        .query_row([account.0], |row| {
-            Ok(Current { id: row.get(0)?, epoch: row.get(1)?, version: row.get(2)?, signed: signed(row, 3)? })
-        })
-        .optional()
-}
-
-/// Removes an account and everything of it, as far as anybody can see; the bulk goes in slices.
-pub(super) fn delete(tx: &mut Tx<'_>, account: i64) -> rusqlite::Result<Vec<DeviceId>> {
-    let devices = devices_of(tx.connection, account)?;
-    for (mailbox, device) in &devices {
-        remove_device(tx, *mailbox, device)?;
-    }
-    tx.connection.prepare_cached("DELETE FROM accounts WHERE id = ?1")?.execute([account])?;
-    leave(tx, LEFT_TOKENS, account, 0)?;
-    tx.after.routes_changed = true;
-    Ok(devices.into_iter().map(|(_, device)| device).collect())
-}
-
-fn signed(row: &Row<'_>, at: usize) -> rusqlite::Result<SignedList> {
-    Ok(SignedList {
-        list_key_certificate: Bytes(row.get(at)?),
-        list: Bytes(row.get(at + 1)?),
-        signature: Signature(row.get(at + 2)?),
-    })
-}
-
-fn devices_of(connection: &Connection, account: i64) -> rusqlite::Result<Vec<(i64, DeviceId)>> {
-    connection
-        .prepare_cached("SELECT mailbox, device FROM devices WHERE account = ?1 ORDER BY device")?
-        .query_map([account], |row| Ok((row.get(0)?, DeviceId(row.get(1)?))))?
-        .collect()
-}
-
 /// Whether a device is another account's than `own`, or was removed once.
 fn taken(connection: &Connection, entries: &[DeviceEntry], own: Option<i64>) -> rusqlite::Result<bool> {
     for entry in entries {
@@ -254,13 +205,4 @@ fn insert_device(connection: &Connection, account: i64, entry: &DeviceEntry, now
         )?
         .execute(params![account, entry.device.0, entry.sealing_key.0, now / WEEK])?;
     Ok(())
-}
-
-fn remove_device(tx: &mut Tx<'_>, mailbox: i64, device: &DeviceId) -> rusqlite::Result<()> {
-    tx.connection.prepare_cached("DELETE FROM devices WHERE mailbox = ?1")?.execute([mailbox])?;
-    tx.connection
-        .prepare_cached("INSERT OR IGNORE INTO removed_devices (hash) VALUES (?1)")?
-        .execute([Hash::of(device.as_ref()).0])?;
-    tx.memory.forget(mailbox);
-    leave(tx, LEFT_ENVELOPES, mailbox, i64::MAX)
 }

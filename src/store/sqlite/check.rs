@@ -1,22 +1,23 @@
 //! `restante check`: verifies a stopped database, row by row.
 
-use std::fmt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
 
 use super::DATABASE;
-use super::envelopes::checksum;
 use super::mailbox::Tag;
 use super::open::{Found, OpenError, harden, inspect};
+use super::rows::checksum;
 use crate::protocol::DeviceId;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// What SQLite says of the file's structure; empty when it is whole.
-    pub structure: Vec<String>,
+    pub broken: Vec<String>,
+    /// Mailboxes whose next seq is not above every seq in them.
+    pub miscounted: Vec<String>,
     /// Rows that name what is not there.
     pub dangling: u64,
     /// Envelopes whose checksum was verified.
@@ -30,21 +31,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// Nothing is wrong.
     pub fn good(&self) -> bool {
-        self.structure.is_empty() && self.dangling == 0 && self.damaged == 0
-    }
-}
-
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let structure = if self.structure.is_empty() { "whole".to_string() } else { self.structure.join("; ") };
-        writeln!(f, "structure   {structure}")?;
-        writeln!(f, "references  {} dangling", self.dangling)?;
-        writeln!(
-            f,
-            "envelopes   {} verified, {} damaged, {} still to be removed",
-            self.envelopes, self.damaged, self.leavings
-        )?;
-        write!(f, "{}", if self.good() { "good" } else { "DAMAGED" })
+        self.broken.is_empty() && self.miscounted.is_empty() && self.dangling == 0 && self.damaged == 0
     }
 }
 
@@ -68,8 +55,18 @@ fn verify(connection: &Connection) -> rusqlite::Result<CheckReport> {
     let mut report = CheckReport::default();
     let said: Vec<String> =
         connection.prepare("PRAGMA integrity_check(20)")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    report.structure = said.into_iter().filter(|line| line != "ok").collect();
+    report.broken = said.into_iter().filter(|line| line != "ok").collect();
     report.dangling = connection.prepare("PRAGMA foreign_key_check")?.query_map([], |_| Ok(()))?.count() as u64;
+    report.miscounted = connection
+        .prepare(
+            "SELECT d.mailbox
+             FROM devices d
+             JOIN envelopes e ON e.mailbox = d.mailbox
+             GROUP BY d.mailbox
+             HAVING MAX(e.seq) >= d.next_seq",
+        )?
+        .query_map([], |row| Ok(format!("mailbox {}", row.get::<_, i64>(0)?)))?
+        .collect::<rusqlite::Result<_>>()?;
     let mut statement = connection.prepare(
         "SELECT d.device, e.seq, e.expires_at, e.repeat_tag, e.checksum, e.wrap, e.body
          FROM envelopes e

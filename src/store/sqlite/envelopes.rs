@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
+use super::leavings::{LEFT_ENVELOPES, leave};
 use super::mailbox::{Mailbox, Tag};
-use super::tokens::kind;
-use super::upkeep::{LEFT_ENVELOPES, leave};
+use super::rows::{add_to_gap, checksum, kind};
 use super::{Queue, Result, SqliteStore, Tx};
 use crate::protocol::envelopes::{Envelope, Gap};
 use crate::protocol::tokens::TokenKind;
@@ -185,18 +184,6 @@ fn set_aside(tx: &mut Tx<'_>, device: &DeviceId, damaged: &[u64]) -> rusqlite::R
     Ok(())
 }
 
-/// So many went unread, the highest of them `through`.
-pub(super) fn add_to_gap(connection: &Connection, mailbox: Mailbox, count: u64, through: u64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE devices
-             SET gap_count = gap_count + ?2, gap_through = MAX(gap_through, ?3)
-             WHERE mailbox = ?1 AND acked_through < ?3",
-        )?
-        .execute(params![mailbox, count, through])?;
-    Ok(())
-}
-
 fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, now: u64) -> rusqlite::Result<Acked> {
     let found: Option<(Mailbox, u64)> = tx
         .connection
@@ -249,21 +236,6 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
     }
     tx.after.deleted |= !going.is_empty();
     Ok(Acked::Removed(removed))
-}
-
-/// SHA-256 of everything that a row says, cut to 16 bytes.
-pub(super) fn checksum(device: &DeviceId, seq: u64, expires_at: u64, tag: &Tag, wrap: &[u8], body: &[u8]) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update(device.0);
-    hash.update(seq.to_be_bytes());
-    hash.update(expires_at.to_be_bytes());
-    hash.update(tag);
-    hash.update(wrap);
-    hash.update(body);
-    let full: [u8; 32] = hash.finalize().into();
-    let mut cut = [0; 16];
-    cut.copy_from_slice(&full[..16]);
-    cut
 }
 
 /// Seqs reserved at once: a crash skips as many at most.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::params;
 
-use super::accounts::current;
+use super::owners::current;
 use super::{Result, SqliteStore};
 use crate::protocol::keys::Prekey;
 use crate::protocol::{AccountId, DeviceId, SealingKey, Signature, SignedList};

@@ -7,10 +7,14 @@ mod accounts;
 mod check;
 mod envelopes;
 mod keys;
+mod leavings;
 mod mailbox;
 mod open;
+mod owners;
 mod passes;
 mod reader;
+mod routes;
+mod rows;
 mod tokens;
 mod upkeep;
 mod writer;
@@ -26,7 +30,7 @@ pub use open::OpenError;
 use super::{CommitListener, Result, Store};
 use mailbox::Memory;
 use reader::Readers;
-use tokens::Routes;
+use routes::Routes;
 use writer::{Queue, Tx, Writer};
 
 /// What a SQLite store is told when it is opened.

@@ -1,7 +1,7 @@
 //! Passes in SQL.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use super::{Result, SqliteStore};
 use crate::protocol::Hash;
@@ -40,14 +40,4 @@ impl Passes for SqliteStore {
         })
         .await
     }
-}
-
-/// Uses a pass once; false when it is not good. Used up, it is gone.
-pub(super) fn use_one(connection: &Connection, pass: Option<&Hash>, now: u64) -> rusqlite::Result<bool> {
-    let Some(hash) = pass else { return Ok(false) };
-    let used = connection
-        .prepare_cached("UPDATE passes SET uses_left = uses_left - 1 WHERE hash = ?1 AND uses_left > 0 AND expires_at > ?2")?
-        .execute(params![hash.0, now])?;
-    connection.prepare_cached("DELETE FROM passes WHERE hash = ?1 AND uses_left = 0")?.execute([hash.0])?;
-    Ok(used == 1)
 }

@@ -1,45 +1,16 @@
-//! Delivery tokens in SQL, and the routes that are kept in memory.
-
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard};
+//! Delivery tokens in SQL.
 
 use async_trait::async_trait;
-use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::accounts::current;
+use super::owners::current;
+use super::routes::Kept;
+use super::rows::kind;
 use super::{Result, SqliteStore};
 use crate::protocol::envelopes::ListName;
-use crate::protocol::tokens::{TokenItem, TokenKind};
+use crate::protocol::tokens::TokenItem;
 use crate::protocol::{AccountId, DeviceId, SealingKey, TokenHash};
 use crate::store::{Route, RouteDevice, TokenAdded, TokenPage, Tokens};
-
-/// Routes by token. Emptied by every commit that could make one untrue; a query that began before that is not kept.
-pub(super) struct Routes {
-    kept: Mutex<Kept>,
-}
-
-struct Kept {
-    generation: u64,
-    routes: LruCache<TokenHash, (Route, Option<u64>)>,
-}
-
-impl Routes {
-    pub(super) fn new(max: usize) -> Self {
-        let routes = LruCache::new(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN));
-        Self { kept: Mutex::new(Kept { generation: 0, routes }) }
-    }
-
-    pub(super) fn clear(&self) {
-        let mut kept = self.lock();
-        kept.generation += 1;
-        kept.routes.clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
 
 #[async_trait]
 impl Tokens for SqliteStore {
@@ -121,20 +92,14 @@ impl Tokens for SqliteStore {
     }
 
     async fn route(&self, token: TokenHash, now: u64) -> Result<Option<Route>> {
-        let good = |expires_at: &Option<u64>| expires_at.is_none_or(|at| at > now);
-        let generation = {
-            let mut kept = self.routes.lock();
-            if let Some((route, expires_at)) = kept.routes.get(&token) {
-                return Ok(good(expires_at).then(|| route.clone()));
-            }
-            kept.generation
+        let good = |expires_at: Option<u64>| expires_at.is_none_or(|at| at > now);
+        let generation = match self.routes.find(&token) {
+            Kept::Route(route, expires_at) => return Ok(good(expires_at).then_some(route)),
+            Kept::Nothing(generation) => generation,
         };
         let Some(found) = self.readers.read(move |connection| route(connection, &token)).await? else { return Ok(None) };
-        let mut kept = self.routes.lock();
-        if kept.generation == generation {
-            kept.routes.put(token, found.clone());
-        }
-        Ok(good(&found.1).then_some(found.0))
+        self.routes.keep(token, found.clone(), generation);
+        Ok(good(found.1).then_some(found.0))
     }
 }
 
@@ -175,9 +140,4 @@ fn token(row: &Row<'_>) -> rusqlite::Result<TokenItem> {
         envelopes_max: row.get(3)?,
         used: row.get(4)?,
     })
-}
-
-/// The schema allows 1 and 2.
-pub(super) fn kind(byte: u8) -> TokenKind {
-    if byte == TokenKind::Once.byte() { TokenKind::Once } else { TokenKind::Contact }
 }

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 use super::mailbox::Memory;
 use super::open::OpenError;
 use super::reader::Failure;
-use super::tokens::Routes;
-use super::{CommitListener, Result, Settings, log_of, upkeep};
+use super::routes::Routes;
+use super::{CommitListener, Result, Settings, leavings, log_of};
 use crate::protocol::DeviceId;
 use crate::store::StoreError;
 
@@ -365,7 +365,7 @@ impl Desk {
     fn remove_leavings(&mut self) {
         let mut more = false;
         let outcome = self.transact(|connection, _| {
-            more = upkeep::remove_leavings(connection)?;
+            more = leavings::remove_leavings(connection)?;
             Ok(())
         });
         match outcome {
