@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::Settings;
+use super::{Settings, log_of};
 
 /// Why a database was not opened. Whatever it is, it was left as it was.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,8 @@ pub(super) fn writer(settings: &Settings, database: &Path) -> Result<Connection,
     .map_err(failed)?;
     settle(&connection, known, settings.disk_bytes_max).map_err(failed)?;
     upgrade(&mut connection).map_err(failed)?;
+    // From here on the file itself says whose it is, whatever becomes of the log.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)?;
     Ok(connection)
 }
 
@@ -165,7 +167,9 @@ pub(super) fn inspect(database: &Path) -> Result<Found, OpenError> {
         size => u64::from(size),
     };
     let pages = u64::from(u32_at(28));
-    if page < 512 || metadata.len() % page != 0 || metadata.len() < page * pages {
+    // Beside a log the file may be behind, or in the middle of being brought up to date: SQLite knows what to make of it.
+    let alone = fs::metadata(log_of(database)).map_or(true, |log| log.len() == 0);
+    if page < 512 || (alone && (metadata.len() % page != 0 || metadata.len() < page * pages)) {
         let why = format!("it has {} bytes where its header says {}", metadata.len(), page * pages);
         return Err(OpenError::Damaged { path: path(), why });
     }
