@@ -198,7 +198,8 @@ pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened
         on_failure: Arc::new(fail_stop),
         ..sqlite::Settings::new(data)
     })?;
-    let local = listener.is_none_or(Listener::is_local);
+    // A proxy makes everybody come from loopback: what clients dial tells whether the world can.
+    let local = listener.is_none_or(Listener::is_local) && config.server.origins.iter().all(|origin| is_loopback(origin));
     let settings = Settings {
         limits: config.limits.clone(),
         retention_secs: config.retention.secs,
@@ -352,6 +353,13 @@ fn relay_key(data: &Path) -> Result<sign::KeyPair, ServerError> {
     }
 }
 
+/// Whether an origin is dialled on its own machine.
+fn is_loopback(origin: &str) -> bool {
+    let rest = origin.split_once("://").map_or("", |(_, rest)| rest);
+    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Whether the disk has more than the least that must stay free. A disk that cannot be asked is not held to be full.
 fn room(data: PathBuf, free_bytes_min: u64) -> Arc<dyn Fn() -> bool + Send + Sync> {
     Arc::new(move || {
@@ -379,3 +387,30 @@ const FAIL_STOP: i32 = 70;
 const CLOSING: Duration = Duration::from_secs(2);
 /// However short the schedule, a purge is not overdue before.
 const PURGE_OVERDUE_SECS_MIN: u64 = 900;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Server;
+
+    #[tokio::test]
+    async fn behind_a_proxy_registration_is_by_pass() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (at, (origins, expected)) in [
+            (vec![], Registration::Open),
+            (vec!["http://127.0.0.1:8484", "http://[::1]:8484", "http://localhost:80"], Registration::Open),
+            (vec!["https://relay.example:443"], Registration::Pass),
+            (vec!["http://localhost:80", "http://abc.onion:80"], Registration::Pass),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let origins = origins.into_iter().map(String::from).collect();
+            let server = Server { data: dir.path().join(at.to_string()), origins, ..Server::default() };
+            let config = Config { server, ..Config::default() };
+            let listener = bind("127.0.0.1:0").await.expect("a listener");
+            let opened = open(&config, Some(&listener)).await.expect("a relay");
+            assert_eq!(opened.relay.info().registration, expected, "{:?}", config.server.origins);
+        }
+    }
+}
