@@ -11,6 +11,8 @@ pub mod client;
 mod completions;
 #[cfg(feature = "server")]
 mod config;
+#[cfg(all(feature = "server", feature = "client"))]
+mod demo;
 #[cfg(feature = "server")]
 mod explain_db;
 mod failure;
@@ -85,6 +87,9 @@ enum Command {
     /// Ask a relay whether it can do its job: for containers and monitoring.
     #[cfg(feature = "server")]
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// See the whole of it in three seconds: a relay, two people, a message that waits and vanishes.
+    #[cfg(all(feature = "server", feature = "client"))]
+    Demo(demo::DemoArgs),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArgs),
     /// Print the version and what this program was built with.
@@ -117,6 +122,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::ExplainDb(args) => block_on(explain_db::run(args)),
         #[cfg(feature = "server")]
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
+        #[cfg(all(feature = "server", feature = "client"))]
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Version => {
             output::print(&format!("restante {} ({})", env!("CARGO_PKG_VERSION"), BUILT_WITH.join(", ")))?;

@@ -19,7 +19,7 @@ pub const DEFAULT_TEXT: &str = include_str!("../../relay.toml");
 /// Where a configuration is gathered from.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// The file to read; without it the first of [`PLACES`] that is there, or none.
+    /// The file to read; without it `./relay.toml`, then `/etc/restante/relay.toml`, or none.
     pub file: Option<PathBuf>,
     /// The environment; what does not begin with `RESTANTE_` is passed over.
     pub environment: Vec<(String, String)>,

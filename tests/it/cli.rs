@@ -98,12 +98,12 @@ fn each_way_not_to_start_has_its_exit_code() {
     let directory = TempDir::new().expect("a directory");
     let at = directory.path();
     std::fs::create_dir(at.join("foreign")).expect("a directory");
-    std::fs::write(at.join("foreign/relay.db"), [b'x'; 8_192]).expect("a file");
+    std::fs::write(at.join("foreign/restante.db"), [b'x'; 8_192]).expect("a file");
     std::fs::write(at.join("file"), "").expect("a file");
     std::fs::write(at.join("bad.toml"), "[server]\nlistn = 1\n").expect("a file");
 
     fails(&run(at, &["serve", "--listen", "127.0.0.1:0", "--data", "foreign"]), 65, "");
-    assert_eq!(std::fs::read(at.join("foreign/relay.db")).expect("untouched"), [b'x'; 8_192]);
+    assert_eq!(std::fs::read(at.join("foreign/restante.db")).expect("untouched"), [b'x'; 8_192]);
     fails(&run(at, &["serve", "--listen", "127.0.0.1:0", "--data", "file/data"]), 73, "");
     fails(&run(at, &["serve", "--config", "bad.toml"]), 78, "did you mean `server.listen`?");
     fails(&run(at, &["serve", "--listen", "nowhere"]), 78, "--listen: server.listen");
@@ -170,7 +170,7 @@ fn stops_on_sigterm_whatever_clients_do() {
     relay.signal(Signal::TERM);
     assert_eq!(relay.ended().0.code(), Some(0));
     drop((idle, half_header, half_body));
-    let log = std::fs::metadata(relay.directory.join("restante-data/relay.db-wal"));
+    let log = std::fs::metadata(relay.directory.join("restante-data/restante.db-wal"));
     assert!(log.map_or(0, |log| log.len()) == 0, "the log was truncated");
 }
 

@@ -6,3 +6,5 @@ mod config;
 mod floors;
 mod process;
 mod smoke;
+mod store_contract;
+mod support;

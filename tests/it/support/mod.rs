@@ -1,0 +1,4 @@
+//! What several topics need to test with.
+
+pub(crate) mod bench;
+pub(crate) mod memory_store;
