@@ -44,15 +44,21 @@ pub(crate) struct Challenges {
     used: Mutex<HashMap<[u8; 32], Duration>>,
 }
 
+/// Sessions by the hash of their bearer, and each device's, oldest first.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    by_token: Mutex<HashMap<Hash, Entry>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<Hash, Entry>,
+    of_device: HashMap<DeviceId, Vec<Hash>>,
 }
 
 struct Entry {
     device: DeviceId,
     account: AccountId,
-    began: Duration,
     ends: Duration,
     last_used: u64,
     revoked: CancellationToken,
@@ -141,7 +147,7 @@ impl Relay {
         let key = Hash::of(token.as_ref());
         let (now, hour) = (self.inner.clock.elapsed(), floor_hour(self.now()));
         let mut sessions = self.inner.sessions.lock();
-        let entry = sessions.get_mut(&key).filter(|entry| now < entry.ends).ok_or_else(no_session)?;
+        let entry = sessions.entries.get_mut(&key).filter(|entry| now < entry.ends).ok_or_else(no_session)?;
         entry.last_used = hour;
         Ok(Session { device: entry.device, account: entry.account, revoked: entry.revoked.clone(), key })
     }
@@ -150,7 +156,7 @@ impl Relay {
     pub fn sessions(&self, session: &Session) -> SessionsReply {
         let now = self.inner.clock.elapsed();
         let sessions = self.inner.sessions.lock();
-        let own = sessions.iter().filter(|(_, entry)| entry.account == session.account && now < entry.ends);
+        let own = sessions.entries.iter().filter(|(_, entry)| entry.account == session.account && now < entry.ends);
         let items = own.map(|(key, entry)| SessionItem {
             device: entry.device,
             current: *key == session.key,
@@ -171,13 +177,17 @@ impl Relay {
 
     /// Ends every session of these devices.
     pub(crate) fn end_sessions_of(&self, devices: &[DeviceId]) {
-        self.end_sessions(|_, entry| devices.contains(&entry.device));
+        let mut sessions = self.inner.sessions.lock();
+        for device in devices {
+            for key in sessions.of_device.get(device).cloned().unwrap_or_default() {
+                sessions.end(&key);
+            }
+        }
     }
 
     /// Drops what has run out; called by the jobs.
     pub fn sweep_sessions(&self) {
-        let now = self.inner.clock.elapsed();
-        self.inner.sessions.lock().retain(|_, entry| now < entry.ends);
+        self.inner.sessions.lock().sweep(self.inner.clock.elapsed());
     }
 
     /// Refuses when a prefix was refused too often, and counts when this attempt is.
@@ -231,50 +241,61 @@ impl Relay {
         (self.inner.random)(&mut token.0);
         let limits = self.limits();
         let now = self.inner.clock.elapsed();
+        let mut sessions = self.inner.sessions.lock();
+        if sessions.entries.len() >= SESSIONS_MAX {
+            sessions.sweep(now);
+        }
+        if sessions.entries.len() >= SESSIONS_MAX {
+            return Err(Error::refused(ErrorCode::Busy, "too many sessions at once"));
+        }
+        let own = sessions.of_device.get(&device).cloned().unwrap_or_default();
+        let surplus = (own.len() + 1).saturating_sub(limits.sessions_device_max as usize);
+        for oldest in own.iter().take(surplus) {
+            sessions.end(oldest);
+        }
         let entry = Entry {
             device,
             account,
-            began: now,
             ends: now + Duration::from_secs(limits.session_secs),
             last_used: floor_hour(self.now()),
             revoked: CancellationToken::new(),
         };
-        let mut sessions = self.inner.sessions.lock();
-        if sessions.len() >= SESSIONS_MAX {
-            sessions.retain(|_, entry| now < entry.ends);
-        }
-        if sessions.len() >= SESSIONS_MAX {
-            return Err(Error::refused(ErrorCode::Busy, "too many sessions at once"));
-        }
-        let mut own: Vec<(Duration, Hash)> =
-            sessions.iter().filter(|(_, entry)| entry.device == device).map(|(key, entry)| (entry.began, *key)).collect();
-        own.sort_by_key(|(began, _)| std::cmp::Reverse(*began));
-        for (_, oldest) in own.iter().skip(limits.sessions_device_max.saturating_sub(1) as usize) {
-            if let Some(entry) = sessions.remove(oldest) {
-                entry.revoked.cancel();
-            }
-        }
-        sessions.insert(Hash::of(token.as_ref()), entry);
+        let key = Hash::of(token.as_ref());
+        sessions.entries.insert(key, entry);
+        sessions.of_device.entry(device).or_default().push(key);
         Ok(LoginReply { session: token, expires_at: self.now() + limits.session_secs })
     }
 
     fn end_sessions(&self, which: impl Fn(&Hash, &Entry) -> bool) -> u64 {
-        let mut ended = 0;
-        self.inner.sessions.lock().retain(|key, entry| {
-            let ends = which(key, entry);
-            if ends {
-                entry.revoked.cancel();
-                ended += 1;
-            }
-            !ends
-        });
-        ended
+        let mut sessions = self.inner.sessions.lock();
+        let ending: Vec<Hash> = sessions.entries.iter().filter(|(key, entry)| which(key, entry)).map(|(key, _)| *key).collect();
+        ending.iter().for_each(|key| sessions.end(key));
+        ending.len() as u64
     }
 }
 
 impl Sessions {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Entry>> {
-        self.by_token.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Table {
+    /// Ends one session and its waits.
+    fn end(&mut self, key: &Hash) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        entry.revoked.cancel();
+        if let Some(own) = self.of_device.get_mut(&entry.device) {
+            own.retain(|other| other != key);
+            if own.is_empty() {
+                self.of_device.remove(&entry.device);
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: Duration) {
+        let over: Vec<Hash> = self.entries.iter().filter(|(_, entry)| entry.ends <= now).map(|(key, _)| *key).collect();
+        over.iter().for_each(|key| self.end(key));
     }
 }
 

@@ -33,6 +33,7 @@ impl TimeSource for SystemTime {
         Duration::new(since.tv_sec.unsigned_abs(), since.tv_nsec.unsigned_abs() as u32)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that may wait on the machine's time")]
     fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(tokio::time::sleep(deadline.saturating_sub(self.elapsed())))
     }
@@ -42,6 +43,7 @@ impl TimeSource for SystemTime {
 #[derive(Clone)]
 pub struct Clock {
     source: Arc<dyn TimeSource>,
+    started: Duration,
     state: Arc<Mutex<State>>,
 }
 
@@ -58,9 +60,9 @@ struct State {
 impl Clock {
     /// A clock over a source, set by its wall clock.
     pub fn new(source: Arc<dyn TimeSource>) -> Self {
-        let base = source.wall();
-        let state = State { base, base_elapsed: source.elapsed(), latest: base, doubted: false };
-        Self { source, state: Arc::new(Mutex::new(state)) }
+        let (base, started) = (source.wall(), source.elapsed());
+        let state = State { base, base_elapsed: Duration::ZERO, latest: base, doubted: false };
+        Self { source, started, state: Arc::new(Mutex::new(state)) }
     }
 
     /// The operating system's.
@@ -70,7 +72,7 @@ impl Clock {
 
     /// The relay's time, Unix seconds; never less than before.
     pub fn now(&self) -> u64 {
-        let (wall, elapsed) = (self.source.wall(), self.source.elapsed());
+        let (wall, elapsed) = (self.source.wall(), self.elapsed());
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let expected = state.base + elapsed.saturating_sub(state.base_elapsed).as_secs();
         state.doubted = wall.abs_diff(expected) > JUMP_SECS;
@@ -92,7 +94,7 @@ impl Clock {
 
     /// Runs on from `time` instead of the wall clock (until the two agree again); never goes back for it.
     pub fn hold_at(&self, time: u64) {
-        let elapsed = self.source.elapsed();
+        let elapsed = self.elapsed();
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         state.base = time;
         state.base_elapsed = elapsed;
@@ -101,7 +103,7 @@ impl Clock {
 
     /// Follows the wall clock again, because the operator says that it is right.
     pub fn trust_wall(&self) {
-        let (wall, elapsed) = (self.source.wall(), self.source.elapsed());
+        let (wall, elapsed) = (self.source.wall(), self.elapsed());
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         state.base = wall.max(state.latest);
         state.base_elapsed = elapsed;
@@ -112,14 +114,14 @@ impl Clock {
         self.source.wall()
     }
 
-    /// For deadlines and time-outs.
+    /// Time since the relay's start, for deadlines and time-outs; it does not tell when the machine was started.
     pub fn elapsed(&self) -> Duration {
-        self.source.elapsed()
+        self.source.elapsed().saturating_sub(self.started)
     }
 
     /// Ends when [`elapsed`](Self::elapsed) has reached `deadline`.
     pub async fn sleep_until(&self, deadline: Duration) {
-        self.source.sleep_until(deadline).await;
+        self.source.sleep_until(self.started + deadline).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sending and acknowledging; receiving is `stream`'s.
 
 use super::auth::Session;
-use super::tokens::no_such_token;
+use super::error::no_such_token;
 use super::{Error, Relay, Result};
 use crate::protocol::envelopes::{AckReply, AckRequest, SendReply, SendRequest, wrap_plaintext};
 use crate::protocol::time::{WEEK, envelope_expiry};

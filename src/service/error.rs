@@ -66,6 +66,11 @@ impl Error {
     }
 }
 
+/// The one answer to a token that is unknown, expired, used up or revoked.
+pub(crate) fn no_such_token() -> Error {
+    Error::refused(ErrorCode::NoSuchToken, "the delivery token is not, or no longer, good; ask its owner for a fresh one")
+}
+
 /// A full mailbox empties when its device comes; asking each hour is enough.
 const MAILBOX_FULL_RETRY_SECS: u64 = 3_600;
 /// A full relay empties with its purge.

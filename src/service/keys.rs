@@ -1,7 +1,7 @@
 //! Prekeys: published by their device, looked up by a token.
 
 use super::auth::Session;
-use super::tokens::no_such_token;
+use super::error::no_such_token;
 use super::{Error, Relay, Result};
 use crate::crypto::{exchange, sign};
 use crate::protocol::ErrorCode;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Relay, Result};
 use crate::protocol::Hash;
 use crate::protocol::accounts::pass_hash;
-use crate::store::PassItem;
+pub use crate::store::PassItem;
 
 /// A fresh pass; the code is shown this once.
 #[derive(Debug, Clone, Serialize, Deserialize)]

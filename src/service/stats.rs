@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Relay, Result};
-use crate::store::{TableRows, Totals};
+pub use crate::store::{TableRows, Totals};
 
 /// What `restante stats` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

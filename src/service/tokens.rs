@@ -61,8 +61,3 @@ impl Relay {
         Ok(RevokedReply { revoked })
     }
 }
-
-/// The one answer to a token that is unknown, expired, used up or revoked.
-pub(crate) fn no_such_token() -> Error {
-    Error::refused(ErrorCode::NoSuchToken, "the delivery token is not, or no longer, good; ask its owner for a fresh one")
-}

@@ -1,13 +1,22 @@
 //! The relay's configuration: `relay.toml` < `RESTANTE_<SECTION>__<KEY>` in the environment < flags.
 //!
-//! Plain values and no behaviour: `server` makes each floor's `Settings` of them. It names nothing of ours but the limits,
-//! whose names are the protocol's.
+//! Here are the plain values: `server` makes each floor's `Settings` of them. [`load`] gathers them and knows where each one
+//! comes from; `check` says which do not go together. It names nothing of ours but the limits, whose names are the
+//! protocol's.
+
+mod check;
+mod error;
+mod load;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::Limits;
+
+pub use check::check;
+pub use error::{ConfigError, Problem};
+pub use load::{DEFAULT_TEXT, Flag, Loaded, Setting, Source, Sources, load};
 
 /// Everything that an operator may set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +42,8 @@ pub struct Server {
     pub data: PathBuf,
     /// The public origins (`https://relay.example:443`); none: the loopback or socket address itself.
     pub origins: Vec<String>,
+    /// Whether `http://` origins may be other than loopback and `.onion`: sessions then travel in the clear.
+    pub plain_http: bool,
     /// Who may register: `auto` (open on loopback and unix sockets, else by pass), `open`, `pass`, `closed`.
     pub registration: Registration,
     /// Networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For` is believed.
@@ -95,6 +106,7 @@ impl Default for Server {
             listen: "127.0.0.1:8484".into(),
             data: "restante-data".into(),
             origins: Vec::new(),
+            plain_http: false,
             registration: Registration::Auto,
             trusted_proxies: Vec::new(),
             disk_bytes_max: 16 << 30,

@@ -1,0 +1,191 @@
+//! One connection's stream with its time-outs, which hyper does not have: five seconds for a first byte and a whole head,
+//! 75 between two requests, none while a request is being answered; and 15 without progress when writing.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use crate::service::Clock;
+
+/// Where a connection stands; shared between its stream, its requests and whoever makes room.
+#[derive(Clone)]
+pub(super) struct Phase(Arc<Shared>);
+
+struct Shared {
+    phase: AtomicU8,
+    /// Milliseconds of the clock when the phase began.
+    since: AtomicU64,
+    close: CancellationToken,
+}
+
+impl Phase {
+    pub(super) fn new(clock: &Clock) -> Self {
+        let phase =
+            Self(Arc::new(Shared { phase: AtomicU8::new(HEAD), since: AtomicU64::new(0), close: CancellationToken::new() }));
+        phase.enter(HEAD, clock);
+        phase
+    }
+
+    /// A request is being answered.
+    pub(super) fn busy(&self, clock: &Clock) {
+        self.enter(BUSY, clock);
+    }
+
+    /// It is answered.
+    pub(super) fn idle(&self, clock: &Clock) {
+        self.enter(IDLE, clock);
+    }
+
+    /// Since when nothing is being answered on it; none while something is.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        (self.0.phase.load(Ordering::SeqCst) != BUSY).then(|| self.0.since.load(Ordering::SeqCst))
+    }
+
+    /// Ends the connection.
+    pub(super) fn close(&self) {
+        self.0.close.cancel();
+    }
+
+    /// Ends when [`close`](Self::close) was called.
+    pub(super) async fn closed(&self) {
+        self.0.close.cancelled().await;
+    }
+
+    fn enter(&self, phase: u8, clock: &Clock) {
+        self.0.since.store(clock.elapsed().as_millis() as u64, Ordering::SeqCst);
+        self.0.phase.store(phase, Ordering::SeqCst);
+    }
+}
+
+/// How long each phase may take.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) head: Duration,
+    pub(super) idle: Duration,
+}
+
+/// A stream that fails when its peer takes too long.
+pub(super) struct Timed<S> {
+    stream: S,
+    clock: Clock,
+    phase: Phase,
+    patience: Patience,
+    reading: Option<Alarm>,
+    writing: Option<Alarm>,
+}
+
+struct Alarm {
+    at: Duration,
+    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<S> Timed<S> {
+    pub(super) fn new(stream: S, clock: Clock, phase: Phase, patience: Patience) -> Self {
+        Self { stream, clock, phase, patience, reading: None, writing: None }
+    }
+
+    fn read_deadline(&self) -> Option<Duration> {
+        let since = Duration::from_millis(self.phase.0.since.load(Ordering::SeqCst));
+        match self.phase.0.phase.load(Ordering::SeqCst) {
+            HEAD => Some(since + self.patience.head),
+            IDLE => Some(since + self.patience.idle),
+            _ => None,
+        }
+    }
+}
+
+fn overdue(alarm: &mut Option<Alarm>, at: Option<Duration>, clock: &Clock, context: &mut Context<'_>) -> bool {
+    let Some(at) = at else {
+        *alarm = None;
+        return false;
+    };
+    if alarm.as_ref().is_none_or(|alarm| alarm.at != at) {
+        let clock = clock.clone();
+        *alarm = Some(Alarm { at, sleep: Box::pin(async move { clock.sleep_until(at).await }) });
+    }
+    alarm.as_mut().is_some_and(|alarm| alarm.sleep.as_mut().poll(context).is_ready())
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_read(context, buffer) {
+            Poll::Ready(result) => {
+                this.reading = None;
+                if this.phase.0.phase.load(Ordering::SeqCst) == IDLE {
+                    // The first bytes of a next request: its head is due.
+                    this.phase.enter(HEAD, &this.clock);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                let deadline = this.read_deadline();
+                if overdue(&mut this.reading, deadline, &this.clock, context) {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Timed<S> {
+    fn progressed<T>(&mut self, poll: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.writing = None;
+            return poll;
+        }
+        let deadline = self.writing.as_ref().map_or_else(|| self.clock.elapsed() + WRITE_STALL_MAX, |alarm| alarm.at);
+        if overdue(&mut self.writing, Some(deadline), &self.clock, context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.progressed(poll, context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
+        this.progressed(poll, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_flush(context);
+        this.progressed(poll, context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.progressed(poll, context)
+    }
+}
+
+const HEAD: u8 = 0;
+const BUSY: u8 = 1;
+const IDLE: u8 = 2;
+/// A peer that takes nothing for so long is gone.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(15);

@@ -1,0 +1,8 @@
+//! Everything that is tested from outside, in one binary that links once: a file a topic.
+
+mod admin;
+mod cli;
+mod config;
+mod floors;
+mod process;
+mod smoke;
