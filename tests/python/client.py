@@ -9,9 +9,10 @@ import os
 import time
 from dataclasses import dataclass
 
+from hpke import Refused, need, x_public
 from restante import (
-    T, DeviceList, Entry, Invite, Plain, Refused, SignedList, b64, certificate, ed_public, fingerprint, good_origin,
-    good_point, good_x25519, need, open_wrap, seal, sha256, sign, token_hash, u64, unb64, unseal, var, verifies, x_public,
+    T, DeviceList, Entry, Invite, Plain, SignedList, b64, certificate, ed_public, fingerprint, good_origin,
+    good_point, good_x25519, open_wrap, seal, sha256, sign, token_hash, u64, unb64, unseal, var, verifies,
 )  # fmt: skip
 
 DAY = 86400
@@ -97,7 +98,7 @@ class Contact:
     account: bytes
     token: bytes
     list: SignedList
-    once: bytes | None = None
+    invite: bytes | None = None  # the hash of the invite's contact token, until the contact uses its own
     welcomed: bool = False
 
     def __post_init__(self):
@@ -116,7 +117,8 @@ class Client:
         )
         self.account, self.device = ed_public(self.account_seed), ed_public(self.device_seed)
         self.sealing_secret = os.urandom(32)
-        self.secrets, self.minted, self.contacts, self.session = {}, {}, {}, None
+        self.secrets, self.contacts, self.session = {}, {}, None
+        self.minted, self.invites = {}, {}  # token hash: account; hash of a once token: hash of its contact token
         self.list = self.make_list()
 
     def make_list(self, epoch=1, version=1, previous=bytes(32), more=()):
@@ -243,19 +245,19 @@ class Client:
     def opened(self, row):
         wrap, body = unb64(row["wrap"]), unb64(row["body"])
         kind, hashed, envelope, sealed = open_wrap(self.sealing_secret, self.device, row["expires_at"], wrap, body)
-        need(hashed in self.minted, "by a token that is not ours")
         plain = unseal(self.secrets, self.account, self.device, envelope, sealed)
         content = json.loads(plain.content)
         if kind == "once":
-            return self.greeted(plain, content)
-        expected = self.minted[hashed]
-        need(expected is None or expected == plain.account, "by another contact's token")
-        contact = self.contacts.get(plain.account)
-        need(contact is not None, "from nobody we know")
+            return self.greeted(self.invites.pop(hashed, None), plain, content)
+        need(self.minted.get(hashed) == plain.account, "not by the contact that the token was minted for")
+        contact = self.contacts[plain.account]
         if content["type"] == "list":
             self.take_list(contact, SignedList.of(content["device_list"]))
         if not self.counted(contact, plain):
             return None
+        if contact.invite not in (None, hashed):
+            self.call("POST", "/tokens/revoke", {"hashes": [b64(contact.invite)]})
+            contact.invite = None
         if content["type"] == "welcome":
             contact.token, contact.welcomed = unb64(content["token"], 32), True
         return plain.account, content
@@ -264,26 +266,31 @@ class Client:
         """Whether this is new; its reply key becomes the one to seal to."""
         need(plain.device in [e.device for e in contact.list.verify().entries], "from a device that is not listed")
         seen = contact.seen.setdefault(plain.device, set())
-        if plain.counter in seen or plain.counter <= max(seen, default=0) - 1024:
+        if not 1 <= plain.counter < 2**53 or plain.counter in seen or plain.counter <= max(seen, default=0) - 1024:
             return False
         if plain.counter > max(seen, default=0):
+            need(good_x25519(plain.reply_key), "a weak reply key")
             contact.reply_keys[plain.device] = plain.reply_key
         seen.add(plain.counter)
         return True
 
-    def greeted(self, plain, content):
+    def greeted(self, invited, plain, content):
         """Somebody came by an invite's `once` token: answer with a contact token of their own."""
+        need(invited is not None, "by a token that is no invite's")
         need(content["type"] == "hello", "the first message of an invite is no hello")
         signed_list = SignedList.of(content["device_list"])
         need(signed_list.verify().account == plain.account, "a hello with another account's list")
-        contact = Contact(plain.account, unb64(content["token"], 32), signed_list)
+        need(unb64(content["relay_key"], 32) == self.relay.relay_key, "a hello from another relay")
+        contact = Contact(plain.account, unb64(content["token"], 32), signed_list, invite=invited)
         need(self.counted(contact, plain), "a hello seen before")
         self.contacts[plain.account] = contact
+        self.minted[invited] = plain.account
         self.send(contact, {"type": "welcome", "token": b64(self.mint(contact=plain.account))})
         return plain.account, content
 
     def invite(self):
         once, contact = self.mint("once", days=7), self.mint(days=7)
+        self.invites[token_hash(once)] = token_hash(contact)
         return Invite(self.relay.origin, self.relay.relay_key, self.account, once, contact).link()
 
     def add(self, link, name=None):

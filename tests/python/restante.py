@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hpke import AES_256_GCM, EXPORT_ONLY, Hpke, Refused, aes_open, need, x_public
+from hpke import AES_256_GCM, EXPORT_ONLY, Hpke, Refused, aes_open, need
 
 SIZES = (1024, 4096, 16384)
 HOUR = 3600
@@ -31,7 +31,7 @@ def b64(raw):
 
 
 def unb64(text, size=None):
-    need(isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]*", text, re.A), "not base64url")
+    need(isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]*", text, re.ASCII), "not base64url")
     need(len(text) % 4 != 1, "not a base64url length")
     raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     need(b64(raw) == text, "base64url with unused bits set")
@@ -184,7 +184,7 @@ class DeviceList:
         need(1 <= n <= DEVICES_MAX and len(raw) == at + 77 + n * 129, "a device list of the wrong length")
         entries = tuple(Entry(*struct.unpack_from(">32s32sB64s", raw, at + 77 + i * 129)) for i in range(n))
         devices = [e.device for e in entries]
-        need(all(a < b for a, b in zip(devices, devices[1:])), "devices out of order")
+        need(devices == sorted(set(devices)), "devices out of order")
         return DeviceList(account, epoch, version, previous, entries)
 
 
@@ -219,7 +219,7 @@ class SignedList:
         decoded = DeviceList.decode(self.list)
         need((decoded.account, decoded.epoch) == (account, epoch), "a certificate for another list")
         for e in decoded.entries:
-            need(e.suites & 1, "a device without suite 1")
+            need(e.suites in (1, 3), "a device without suite 1, or with an unknown one")
             need(good_x25519(e.sealing_key), "a weak sealing key")
             signed = device_transcript(account, e.device, e.sealing_key, e.suites)
             need(verifies(e.device, signed, e.signature), "an entry that its device did not sign")
@@ -321,8 +321,16 @@ def seal(to_key, account, device, envelope, sender_seed, plain, ephemeral=None):
 def unseal(secrets, account, device, envelope, body):
     """The `Plain` of a body sealed to the public half of one of `secrets` ({public: secret})."""
     need(len(body) in SIZES and body[0] == 1, "not a sealed body of suite 1")
-    secret = next((s for public, s in secrets.items() if key_id(public) == body[1:5]), None)
-    need(secret is not None, "sealed to a key that is not ours")
+    refused = Refused("sealed to a key that is not ours")
+    for secret in [secret for public, secret in secrets.items() if key_id(public) == body[1:5]]:
+        try:
+            return unseal_with(secret, account, device, envelope, body)
+        except Refused as why:
+            refused = why
+    raise refused
+
+
+def unseal_with(secret, account, device, envelope, body):
     info, aad = seal_parts(account, device, envelope, body[1:5])
     enc = body[5:37]
     raw = Hpke.by(secret, enc, info, AES_256_GCM).open(aad, body[37:])
@@ -364,5 +372,5 @@ class Invite:
 
 
 def good_origin(origin):
-    web = re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+):([1-9][0-9]{0,4})", origin, re.A)
+    web = re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+):([1-9][0-9]{0,4})", origin, re.ASCII)
     return bool(web and int(web[2]) < 65536) or (origin.startswith("unix:/") and origin.isascii())
