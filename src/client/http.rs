@@ -10,6 +10,7 @@ use reqwest::{Certificate, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::clock::back_off;
 use super::error::{Error, Result};
 use super::origin::Origin;
 use crate::crypto::random;
@@ -78,7 +79,7 @@ impl Http {
                 Err(error) => error,
             };
             match pause(&refused, round) {
-                Some(pause) if round + 1 < TRIES_MAX => tokio::time::sleep(pause).await,
+                Some(pause) if round + 1 < TRIES_MAX => back_off(pause).await,
                 _ => return Err(refused),
             }
         }
