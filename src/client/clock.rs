@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A source of Unix seconds. Clones share it.
 #[derive(Clone)]
@@ -36,10 +36,4 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
     }
-}
-
-/// Waits before trying again: the one place where the client lets time pass.
-#[expect(clippy::disallowed_methods, reason = "a back-off between two tries of one request or lock; no test waits on it")]
-pub(super) async fn back_off(pause: Duration) {
-    tokio::time::sleep(pause).await;
 }

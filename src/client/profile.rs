@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::clock::back_off;
 use super::error::{Error, Result};
 use super::state::State;
 
@@ -69,7 +68,8 @@ impl Profile {
         for _ in 0..LOCK_TRIES_MAX {
             match file.try_lock() {
                 Ok(()) => return Ok(Lock(file)),
-                Err(TryLockError::WouldBlock) => back_off(LOCK_PAUSE).await,
+                #[allow(clippy::disallowed_methods, reason = "a pause between two tries; file locks wake nobody")]
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
                 Err(TryLockError::Error(error)) => return Err(self.io("cannot be locked", &error)),
             }
         }
