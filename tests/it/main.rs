@@ -2,5 +2,6 @@
 
 mod config;
 mod floors;
+mod schema;
 mod store_contract;
 mod support;
