@@ -132,7 +132,7 @@ fn check_origin(origin: &str, plain_http: bool) -> Result<(), Wrong> {
 }
 
 /// Whether an origin's host is this machine.
-pub(super) fn is_loopback(origin: &str) -> bool {
+fn is_loopback(origin: &str) -> bool {
     let Some((_, host, _)) = canonical(origin) else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())

@@ -58,7 +58,7 @@ pub struct Server {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Registration {
-    /// Open where only this machine comes in ([`Server::is_private`]), else by pass.
+    /// Open where only this machine comes in: on loopback and unix sockets, with no origin that is neither; else by pass.
     #[default]
     Auto,
     /// Anybody.
@@ -98,14 +98,6 @@ pub enum LogFormat {
     Text,
     /// For machines, a JSON object a line.
     Json,
-}
-
-impl Server {
-    /// Whether no origin names anything but this machine. Behind a proxy everybody comes from loopback; the origins then
-    /// tell that the relay is public.
-    pub fn is_private(&self) -> bool {
-        self.origins.iter().all(|origin| check::is_loopback(origin))
-    }
 }
 
 impl Default for Server {
