@@ -30,7 +30,7 @@ class Problem(Exception):
 
 
 class Relay:
-    """A relay at `origin` (plain http). Every request has a connection of its own, so none joins a session to a send."""
+    """A relay at `origin`, over plain http. Every request has its own connection: none joins a session to a send."""
 
     def __init__(self, origin, relay_key=None):
         need(good_origin(origin) and origin.startswith("http:"), "this client speaks plain http only")
@@ -231,7 +231,7 @@ class Client:
         contact.list = signed_list
 
     def receive(self, wait=0):
-        """Fetch one page, act on it, acknowledge it: [(contact's account, content)]; what does not open yields nothing."""
+        """Fetch one page, act on it, acknowledge it: [(account, content)]; account is None for what was refused."""
         page, events = self.call("GET", f"/envelopes?wait={wait}"), []
         for row in page["envelopes"]:
             try:

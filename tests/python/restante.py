@@ -331,9 +331,9 @@ def unseal(secrets, account, device, envelope, body):
 
 
 def unseal_with(secret, account, device, envelope, body):
-    info, aad = seal_parts(account, device, envelope, body[1:5])
+    info, _ = seal_parts(account, device, envelope, body[1:5])
     enc = body[5:37]
-    raw = Hpke.by(secret, enc, info, AES_256_GCM).open(aad, body[37:])
+    raw = Hpke.by(secret, enc, info, AES_256_GCM).open(body[:5] + envelope, body[37:])
     a, d, h, rh, counter, sent_at, reply_key, signature, n = struct.unpack_from(">32s32s44s44sQQ32s64sI", raw)
     need(n <= len(raw) - 268 and not any(raw[268 + n :]), "padding that is not zeros")
     need(verifies(d, envelope_transcript(account, device, envelope, enc, a, d), signature), "not signed by its sender")
@@ -364,7 +364,7 @@ class Invite:
             need(equals and name not in fields, "a field repeated or without a value")
             fields[name] = value
         need(set(fields) == {"origin", "relay", "account", "once", "contact"}, "a field missing or unknown")
-        origin = unquote(fields.pop("origin"), errors="strict")
+        origin = unquote(fields.pop("origin"))
         need(good_origin(origin), "not an origin")
         invite = Invite(origin, **{name: unb64(value, 32) for name, value in fields.items()})
         need(good_point(invite.relay) and good_point(invite.account), "a weak key")
