@@ -29,6 +29,7 @@ fn database_bytes(directory: &Path) -> u64 {
 fn both_ways(check: impl Fn(&dyn Fn(&[&str]) -> Done, &Path)) {
     let directory = TempDir::new().expect("a directory");
     let relay = serve_in(directory.path(), &[]);
+    relay.ready();
     check(&|args| relay.operator(args), directory.path());
     stop(relay);
     check(&|args| run(directory.path(), args), directory.path());
@@ -164,14 +165,13 @@ fn the_socket_is_the_operators_alone_and_goes_with_the_relay() {
     let relay = serve(&[]);
     let socket = relay.directory.join("restante-data/admin.sock");
     assert_eq!(socket.metadata().expect("a socket").permissions().mode() & 0o777, 0o600);
-    let directory = relay.directory.clone();
     let kept = TempDir::new().expect("a directory");
-    let moved = kept.path().join("data");
-    stop(relay);
+    let data = kept.path().join("data");
+    std::fs::create_dir(&data).expect("a directory");
     // What a dead relay left behind is in nobody's way.
-    drop(directory);
-    std::fs::create_dir(&moved).expect("a directory");
-    drop(std::os::unix::net::UnixListener::bind(moved.join("admin.sock")).expect("a socket"));
+    drop(std::os::unix::net::UnixListener::bind(data.join("admin.sock")).expect("a socket"));
     let relay = serve_in(kept.path(), &["--data", "data"]);
     assert_eq!(relay.operator(&["stats", "--json", "--data", "data"]).code, 0);
+    stop(relay);
+    assert!(!data.join("admin.sock").exists());
 }

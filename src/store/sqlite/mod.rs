@@ -1,6 +1,6 @@
 //! The store on SQLite: one file, one writing thread, a few reading connections.
 //!
-//! Writes are closures that go through [`writer`]'s queue and are committed together; reads go to a pool on blocking
+//! Writes are closures that go through `writer`'s queue and are committed together; reads go to a pool on blocking
 //! threads. Nobody else opens the file while a relay runs (`server` holds a lock on the directory), which is what lets the
 //! writer keep each mailbox's state in memory and lets only it run checkpoints.
 
@@ -156,7 +156,7 @@ impl SqliteStore {
         let fate = Arc::clone(&self.fate);
         // The permit goes along: a dropped future must not let more readers in than there are connections.
         let task = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let (_permit, pool) = (permit, pool);
             let connection = pool.get().map_err(|_| StoreError::Busy)?;
             let snapshot = connection.unchecked_transaction().map_err(|error| fate.judge(&error))?;
             read(&snapshot).map_err(|error| fate.judge(&error))

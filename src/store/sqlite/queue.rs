@@ -92,6 +92,11 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// [`StoreError::Closing`] once it takes nothing more.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.lock().closed { Err(StoreError::Closing) } else { Ok(()) }
+    }
+
     /// The next batch: urgent ones first, bounded in number and bytes. Waits for at most `wait`, for ever when none.
     pub(super) fn next(&self, wait: Option<Duration>) -> Turn {
         let empty = |state: &mut State| {

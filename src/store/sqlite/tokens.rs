@@ -67,6 +67,7 @@ impl Tokens for SqliteStore {
 
     async fn route(&self, token: TokenHash, now: u64) -> Result<Option<Route>> {
         self.fate.check()?;
+        self.queue.check()?;
         let (generation, found) = self.routes.find(&token);
         let found = match found {
             Some(found) => Some(found),
