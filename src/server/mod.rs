@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::future::Future;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,8 +123,11 @@ pub async fn bind(listen: &str) -> Result<Listener, ServerError> {
     let path = std::path::absolute(path).map_err(failed)?;
     match tokio::net::UnixStream::connect(&path).await {
         Ok(_) => return Err(failed(ErrorKind::AddrInUse.into())),
-        // A socket that nobody listens on was left by a relay that was killed.
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(&path).map_err(failed)?,
+        // A socket that nobody listens on was left by a relay that was killed. Any other file refuses a connection too, and
+        // stays.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused && is_socket(&path) => {
+            fs::remove_file(&path).map_err(failed)?;
+        }
         Err(_) => {}
     }
     let listener = UnixListener::bind(&path).map_err(failed)?;
@@ -179,6 +182,11 @@ impl Drop for Listener {
 
 /// Opens the relay of a data directory, under its lock; makes what is not there yet. With a listener, for serving.
 pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
+    open_by(Clock::system(), config, listener).await
+}
+
+/// The same by another clock than the system's: a test's, which advances it.
+pub async fn open_by(clock: Clock, config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
     let data = &config.server.data;
     make_directory(data)?;
     let lock = lock(data)?;
@@ -209,7 +217,7 @@ pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened
         room: room(data.clone(), config.server.disk_free_bytes_min),
         purge_overdue_secs: 3 * jobs::period_secs(&config.retention.purge_schedule, 0).max(PURGE_OVERDUE_SECS_MIN / 3),
     };
-    let relay = Relay::open(settings, Arc::new(store), Clock::system(), random::system()).await?;
+    let relay = Relay::open(settings, Arc::new(store), clock, random::system()).await?;
     Ok(Opened { relay, _lock: lock })
 }
 
@@ -298,6 +306,10 @@ fn hosts(origin: &str) -> Vec<String> {
     let port = if scheme == "https" { ":443" } else { ":80" };
     hosts.extend(host.strip_suffix(port).map(str::to_string));
     hosts
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
 fn make_directory(path: &Path) -> Result<(), ServerError> {
