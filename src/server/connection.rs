@@ -1,12 +1,13 @@
 //! One connection's stream with its time-outs, which hyper does not have: five seconds for a first byte and a whole head,
-//! 75 between two requests, none while a request is being answered; and 15 without progress when writing.
+//! 75 between two requests, none while a request is being answered; and 15 without progress when writing. At the end it
+//! lingers, so that a reply is not lost to a request whose rest nobody reads.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -38,14 +39,14 @@ impl Phase {
         self.enter(BUSY, clock);
     }
 
-    /// It is answered.
-    pub(super) fn idle(&self, clock: &Clock) {
-        self.enter(IDLE, clock);
+    /// It is answered, and the reply is on its way to the peer.
+    pub(super) fn replying(&self, clock: &Clock) {
+        self.enter(REPLYING, clock);
     }
 
     /// Since when nothing is being answered on it; none while something is.
     pub(super) fn idle_since(&self) -> Option<u64> {
-        (self.0.phase.load(Ordering::SeqCst) != BUSY).then(|| self.0.since.load(Ordering::SeqCst))
+        matches!(self.current(), HEAD | IDLE).then(|| self.0.since.load(Ordering::SeqCst))
     }
 
     /// Ends the connection.
@@ -56,6 +57,10 @@ impl Phase {
     /// Ends when [`close`](Self::close) was called.
     pub(super) async fn closed(&self) {
         self.0.close.cancelled().await;
+    }
+
+    fn current(&self) -> u8 {
+        self.0.phase.load(Ordering::SeqCst)
     }
 
     fn enter(&self, phase: u8, clock: &Clock) {
@@ -79,6 +84,13 @@ pub(super) struct Timed<S> {
     patience: Patience,
     reading: Option<Alarm>,
     writing: Option<Alarm>,
+    lingering: Option<Linger>,
+}
+
+/// After our last byte: until when, and how much more of the peer's is read and thrown away.
+struct Linger {
+    until: Duration,
+    bytes_left: usize,
 }
 
 struct Alarm {
@@ -88,12 +100,12 @@ struct Alarm {
 
 impl<S> Timed<S> {
     pub(super) fn new(stream: S, clock: Clock, phase: Phase, patience: Patience) -> Self {
-        Self { stream, clock, phase, patience, reading: None, writing: None }
+        Self { stream, clock, phase, patience, reading: None, writing: None, lingering: None }
     }
 
     fn read_deadline(&self) -> Option<Duration> {
         let since = Duration::from_millis(self.phase.0.since.load(Ordering::SeqCst));
-        match self.phase.0.phase.load(Ordering::SeqCst) {
+        match self.phase.current() {
             HEAD => Some(since + self.patience.head),
             IDLE => Some(since + self.patience.idle),
             _ => None,
@@ -119,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(result) => {
                 this.reading = None;
-                if this.phase.0.phase.load(Ordering::SeqCst) == IDLE {
+                if this.phase.current() == IDLE {
                     // The first bytes of a next request: its head is due.
                     this.phase.enter(HEAD, &this.clock);
                 }
@@ -150,7 +162,7 @@ impl<S: AsyncWrite + Unpin> Timed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_write(context, bytes);
@@ -174,18 +186,52 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_flush(context);
+        if matches!(poll, Poll::Ready(Ok(()))) && this.phase.current() == REPLYING {
+            // hyper flushes when it has written all that it has: the reply is out.
+            this.phase.enter(IDLE, &this.clock);
+        }
         this.progressed(poll, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let poll = Pin::new(&mut this.stream).poll_shutdown(context);
-        this.progressed(poll, context)
+        if this.lingering.is_none() {
+            let poll = Pin::new(&mut this.stream).poll_shutdown(context);
+            ready!(this.progressed(poll, context))?;
+            this.lingering = Some(Linger { until: this.clock.elapsed() + LINGER_MAX, bytes_left: LINGER_BYTES_MAX });
+        }
+        this.poll_linger(context).map(Ok)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Timed<S> {
+    /// Reads until the peer has closed too. Closing a socket with bytes unread resets it, and the peer may then never see the
+    /// reply that told it why.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(linger) = &mut self.lingering else { return Poll::Ready(()) };
+        let mut space = [0; 4_096];
+        while linger.bytes_left > 0 {
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.bytes_left = linger.bytes_left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if overdue(&mut self.reading, Some(linger.until), &self.clock, context) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
 const HEAD: u8 = 0;
 const BUSY: u8 = 1;
-const IDLE: u8 = 2;
+const REPLYING: u8 = 2;
+const IDLE: u8 = 3;
 /// A peer that takes nothing for so long is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(15);
+/// How long a closed connection waits for its peer to close too.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+/// What it reads meanwhile: the rest of the largest request and some more.
+const LINGER_BYTES_MAX: usize = 262_144;
