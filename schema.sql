@@ -1,115 +1,130 @@
--- The whole of what a restante relay keeps, as of schema version 1. The file's user_version says which version it has,
--- its application_id (0x52455354, "REST") that it is ours. A change adds src/store/sqlite/upgrades/NNN.sql and edits this
--- file in the same commit; a test proves that both ways lead to the same schema.
+-- The whole schema of a relay's database, as of the newest upgrade. A new database is made of this file; an older one
+-- becomes the same by src/store/sqlite/upgrades/NNN.sql, and a test holds both ways to one result.
 --
--- What is not here: who sent an envelope, when it came, by which token; addresses, sessions, login times; anything of an
--- envelope after its acknowledgement.
+-- What is not here matters as much: no arrival time, no sender, no token beside an envelope, no address, no session, no
+-- login time, no row for anything acknowledged. Deleted content is overwritten (secure_delete), so a row that is gone is
+-- gone from the file once the log is truncated.
+--
+-- Times are Unix seconds. Integers named by an id (accounts.id, mailboxes.id) are local to this file and never leave it.
 
--- One row: what the relay knows of itself. The relay key is not here but in a file beside.
+-- One row of what the relay remembers of itself.
 CREATE TABLE relay (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    -- The latest time the relay was told of, Unix seconds: its clock never goes back past it.
-    clock_mark INTEGER NOT NULL,
-    -- When the last purge ended.
-    purged_at INTEGER,
-    -- Rows whose checksum did not fit, ever.
-    damaged INTEGER NOT NULL
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  -- The latest time the relay was told of; its clock never goes back past it. Reveals when it last ran.
+  clock_mark INTEGER NOT NULL DEFAULT 0,
+  -- When the last purge ended, for stats.
+  purged_at INTEGER,
+  -- Rows ever found damaged.
+  damaged INTEGER NOT NULL DEFAULT 0,
+  -- Rows of envelopes and the bytes of their bodies: one update a commit, so that totals cost no scan.
+  envelopes INTEGER NOT NULL DEFAULT 0,
+  envelope_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- An account and its current signed device list. Reveals that the account exists, and how many devices it has had.
+INSERT INTO relay (id) VALUES (1);
+
+-- An account and its current device list, signed, as it travels. Reveals who has an account, with which devices.
 CREATE TABLE accounts (
-    -- Never given twice, so that what a deleted account left behind cannot become another's.
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    account BLOB NOT NULL UNIQUE CHECK (length(account) = 32),
-    certificate BLOB NOT NULL,
-    list BLOB NOT NULL,
-    signature BLOB NOT NULL CHECK (length(signature) = 64),
-    epoch INTEGER NOT NULL,
-    version INTEGER NOT NULL
+  id INTEGER PRIMARY KEY,
+  -- The account id; NULL once the account is deleted and only the removal of its tokens is left to do.
+  account BLOB UNIQUE CHECK (length(account) = 32),
+  -- Epoch and version stand in the list too; here, so that a send compares two numbers and parses nothing.
+  epoch INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  list_key_certificate BLOB NOT NULL,
+  list BLOB NOT NULL,
+  list_signature BLOB NOT NULL
 ) STRICT;
 
--- The devices of current lists, each with its mailbox.
+-- Deleted accounts whose tokens are still being removed; empty but for moments.
+CREATE INDEX accounts_deleted ON accounts (id) WHERE account IS NULL;
+
+-- One device's queue. It outlives its device for as long as the removal of its envelopes takes.
+CREATE TABLE mailboxes (
+  id INTEGER PRIMARY KEY,
+  -- Seqs below this are given or reserved: 64 are reserved at a time, so that most sends leave this row alone. After a
+  -- restart the mailbox goes on here, which is why seqs may skip.
+  next_seq INTEGER NOT NULL DEFAULT 1,
+  -- What expired unread or was damaged since the last acknowledged gap: how many, and the highest of them.
+  gap_count INTEGER NOT NULL DEFAULT 0,
+  gap_through INTEGER NOT NULL DEFAULT 0,
+  -- Envelopes up to this seq are acknowledged (or their device removed) and no longer there for anybody; set only while
+  -- the rows are being removed in slices.
+  gone_through INTEGER
+) STRICT;
+
+-- Mailboxes with rows still to remove; empty but for moments.
+CREATE INDEX mailboxes_gone ON mailboxes (id) WHERE gone_through IS NOT NULL;
+
+-- A device of an account's current list. Reveals the week of its last login and nothing finer.
 CREATE TABLE devices (
-    -- The mailbox's number; never given twice.
-    mailbox INTEGER PRIMARY KEY AUTOINCREMENT,
-    account INTEGER NOT NULL REFERENCES accounts (id),
-    device BLOB NOT NULL UNIQUE CHECK (length(device) = 32),
-    sealing_key BLOB NOT NULL CHECK (length(sealing_key) = 32),
-    -- The week of the last login, Unix time divided by 604,800: all that is kept of a visit.
-    seen_week INTEGER NOT NULL,
-    -- No seq at or above this was ever given out. Reserved 64 ahead, so that a send need not write it.
-    next_seq INTEGER NOT NULL,
-    -- Envelopes that went unread since the last acknowledged gap, and the highest seq among them.
-    gap_count INTEGER NOT NULL,
-    gap_through INTEGER NOT NULL,
-    -- Everything up to here is acknowledged, whether its row is gone yet or not.
-    acked_through INTEGER NOT NULL,
-    -- The published prekey, as its device signed it; all three or none.
-    prekey BLOB CHECK (length(prekey) = 32),
-    prekey_expires_at INTEGER,
-    prekey_signature BLOB CHECK (length(prekey_signature) = 64)
+  mailbox INTEGER PRIMARY KEY REFERENCES mailboxes (id),
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  device BLOB NOT NULL UNIQUE CHECK (length(device) = 32),
+  -- What its envelopes are wrapped to; stands in the list too.
+  sealing_key BLOB NOT NULL CHECK (length(sealing_key) = 32),
+  -- floor(time / 604800): absent devices are answered "full", absent accounts deleted.
+  seen_week INTEGER NOT NULL,
+  -- The published prekey, public and signed by the device; all three or none.
+  prekey BLOB CHECK (length(prekey) = 32),
+  prekey_expires_at INTEGER,
+  prekey_signature BLOB CHECK (length(prekey_signature) = 64)
 ) STRICT;
 
 CREATE INDEX devices_account ON devices (account);
+-- For the yearly removal of accounts that nobody visits.
+CREATE INDEX devices_seen_week ON devices (seen_week);
 
--- SHA-256 of the ids of devices that were removed: they are never accepted again.
+-- Ids that no list may name again, as SHA-256: who does not have the id learns nothing, and who has it learns that it was
+-- here once. Kept for ever, 32 bytes a removed device.
 CREATE TABLE removed_devices (
-    hash BLOB PRIMARY KEY CHECK (length(hash) = 32)
+  hash BLOB PRIMARY KEY CHECK (length(hash) = 32)
 ) STRICT, WITHOUT ROWID;
 
--- Delivery tokens by their hash. Reveals how many an account has registered, not for whom, nor whether they are used;
--- of a `once` token that it was used.
+-- Delivery tokens, as the hash that their owner registered. Reveals how many contacts (and spare tokens) an account has,
+-- not whose they are. No envelope points here.
 CREATE TABLE tokens (
-    hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
-    -- No foreign key: what a deleted account leaves is removed in slices.
-    account INTEGER NOT NULL,
-    -- 1 contact, 2 once.
-    kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
-    -- A full hour.
-    expires_at INTEGER,
-    envelopes_max INTEGER,
-    -- The repeat tag of the one envelope that a `once` token took.
-    used_tag BLOB CHECK (length(used_tag) = 16)
+  hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  -- 1 contact, 2 once.
+  kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
+  expires_at INTEGER,
+  -- How many of its envelopes may wait in one mailbox, where its owner lowered that.
+  envelopes_max INTEGER,
+  -- A once token's one repeat tag, so that a retry is a repeat and another id is refused until it expires.
+  used_tag BLOB CHECK (length(used_tag) = 16)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX tokens_account ON tokens (account, hash);
-CREATE INDEX tokens_expiry ON tokens (expires_at) WHERE expires_at IS NOT NULL;
+-- Pages of an account's tokens by hash; expires_at rides along so that counting the live ones reads no row.
+CREATE INDEX tokens_account ON tokens (account, hash, expires_at);
+CREATE INDEX tokens_expires_at ON tokens (expires_at) WHERE expires_at IS NOT NULL;
 
--- Passes: hashes of codes with which people register. A used-up pass is gone; none is tied to an account.
-CREATE TABLE passes (
-    hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
-    uses_left INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- Envelopes that wait. The row's id tells the order in which they came, in all mailboxes together: the price of inserts
--- at the end of the table. Nothing else here tells when, from whom, or by which token.
+-- What waits. Only what delivering and forgetting need; the writer keeps counts, tags and shares in memory.
+-- A rowid table: keyed by (mailbox, seq) it was three times as large and slower. The rowid does show a thief of the disk
+-- the order of arrival across mailboxes; keying by mailbox * 2^32 + seq would not, at half the insert rate, and is the
+-- question of a later measurement.
 CREATE TABLE envelopes (
-    id INTEGER PRIMARY KEY,
-    -- No foreign key: what a removed device leaves is removed in slices.
-    mailbox INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    -- A full hour.
-    expires_at INTEGER NOT NULL,
-    -- HMAC-SHA256(token, id), 16 bytes: knows a repeat, and matches nothing that was seen on the wire.
-    repeat_tag BLOB NOT NULL CHECK (length(repeat_tag) = 16),
-    -- SHA-256 of device id, seq, expiry, tag, wrap and body, 16 bytes: finds rot, not tampering.
-    checksum BLOB NOT NULL CHECK (length(checksum) = 16),
-    -- HPKE's encapsulated key and the nonce.
-    wrap BLOB NOT NULL CHECK (length(wrap) = 44),
-    -- The sealed body, with token hash and id, encrypted to the device.
-    body BLOB NOT NULL
+  id INTEGER PRIMARY KEY,
+  mailbox INTEGER NOT NULL REFERENCES mailboxes (id),
+  seq INTEGER NOT NULL,
+  -- A full hour: tells no arrival time.
+  expires_at INTEGER NOT NULL,
+  -- HMAC(token, id), 16 bytes: by it the same send is known again while this waits, across restarts too. The relay holds
+  -- only the token's hash, so from disk the tag leads to no token.
+  repeat_tag BLOB NOT NULL,
+  -- SHA-256 over device id, seq, expires_at, repeat_tag, wrap and body, cut to 16: finds rot, not tampering.
+  checksum BLOB NOT NULL,
+  wrap BLOB NOT NULL,
+  body BLOB NOT NULL
 ) STRICT;
 
-CREATE UNIQUE INDEX envelopes_mailbox ON envelopes (mailbox, seq);
--- Nearly free: an expiry is a full hour, so neighbours share a key.
-CREATE INDEX envelopes_expiry ON envelopes (expires_at);
+CREATE UNIQUE INDEX envelopes_mailbox_seq ON envelopes (mailbox, seq);
+-- Nearly free: neighbours share a key.
+CREATE INDEX envelopes_expires_at ON envelopes (expires_at);
 
--- What is gone for everybody and only not yet overwritten: rows of a mailbox up to a seq (kind 1), tokens of an account
--- (kind 2). Removed in slices by the writer, and taken up again after a crash.
-CREATE TABLE leavings (
-    kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
-    id INTEGER NOT NULL,
-    through INTEGER NOT NULL,
-    PRIMARY KEY (kind, id)
+-- Codes that let somebody register, hashed; who used which is not kept.
+CREATE TABLE passes (
+  hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+  uses_left INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -158,15 +158,22 @@ else
   ok "the binary is static, $(($(stat -c %s "$root${entry[0]}") / 1024)) KiB"
 fi
 
+# What every engine puts into every container; of /proc and /sys nothing is needed.
+devices=(null zero full random urandom)
+mkdir "$root/dev"
+for device in "${devices[@]}"; do : >"$root/dev/$device"; done
+
 # A fresh volume takes owner, mode and content from the image.
 cp -a "$root$volume" "$data"
 if [[ -n $REPLAY_MOUNTS ]] && mount --bind "$root" "$root" 2>/dev/null; then
   mount --bind "$data" "$root$volume"
+  for device in "${devices[@]}"; do mount --bind "/dev/$device" "$root/dev/$device"; done
   mount -o remount,bind,ro "$root"
   ok "the root is mounted read-only, and $volume is a volume"
 else
   REPLAY_MOUNTS=
   data="$root$volume"
+  for device in "${devices[@]}"; do cp -a --remove-destination "/dev/$device" "$root/dev/"; done
   ok "nothing but $volume is writable for $user (this machine allows no mounts)"
 fi
 

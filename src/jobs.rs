@@ -92,6 +92,8 @@ async fn purge(relay: &Relay, why: &'static str) {
         }
         // The one that runs does the same.
         Err(Error::Refused(ErrorCode::Busy, _)) => {}
+        // The next start purges again.
+        Err(error) if error.code() == ErrorCode::Stopping => {}
         Err(error) => tracing::error!(%error, why, "a purge failed"),
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! # To write a client
 //!
-//! Begin at [`client`](crate::client): make a profile, mint an invite, add a contact, send, receive. `docs/protocol.md` is
+//! Begin at [`client`]: make a profile, mint an invite, add a contact, send, receive. `docs/protocol.md` is
 //! the normative text for clients in other languages.
 //!
 //! # The house

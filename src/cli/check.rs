@@ -6,7 +6,7 @@ use super::config::ConfigArgs;
 use super::failure::{DAMAGED, Failure};
 use super::output;
 use super::target::must_exist;
-use crate::server;
+use crate::server::{self, CheckReport};
 
 /// `restante check`.
 #[derive(Debug, Args)]
@@ -26,10 +26,22 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<u8> {
     if args.json {
         output::print_json(&report)?;
     } else {
-        output::print(&report.to_string())?;
+        output::print_pairs(&table(&report))?;
     }
     if report.good() {
         return Ok(0);
     }
-    Err(Failure::new("the database is damaged").code(DAMAGED).into())
+    let failure = Failure::new("the database is damaged").code(DAMAGED);
+    Err(failure.hint("keep a copy of the directory before anything else; the relay delivers what is sound in it").into())
+}
+
+fn table(report: &CheckReport) -> Vec<(&'static str, String)> {
+    let list = |words: &[String]| if words.is_empty() { "none".to_string() } else { words.join("; ") };
+    vec![
+        ("envelopes read", report.envelopes.to_string()),
+        ("damaged", report.damaged.to_string()),
+        ("broken structure", list(&report.broken)),
+        ("rows that point at nothing", report.dangling.to_string()),
+        ("counters that are wrong", list(&report.miscounted)),
+    ]
 }

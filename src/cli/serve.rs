@@ -86,13 +86,15 @@ fn log(config: &Config) -> Result<(), ConfigError> {
         Ok(text) if !text.is_empty() => ("environment RESTANTE_LOG", text),
         _ => ("log.level", config.log.level.clone()),
     };
-    let filter = tracing_subscriber::EnvFilter::try_new(&text).map_err(|error| Problem {
-        key: None,
-        origin: origin.into(),
-        message: format!("`{text}` does not say what to log: {error}"),
-        excerpt: None,
-        hint: Some("such as info, or info,restante::store=debug".into()),
-    })?;
+    // The scheduler's own news is of no use to an operator.
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(format!("{text},tokio_cron_scheduler=warn")).map_err(|error| Problem {
+            key: None,
+            origin: origin.into(),
+            message: format!("`{text}` does not say what to log: {error}"),
+            excerpt: None,
+            hint: Some("such as info, or info,restante::store=debug".into()),
+        })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that a test of this process has set one before; that one will do.
     let _ = match config.log.format {

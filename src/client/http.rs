@@ -78,6 +78,7 @@ impl Http {
                 Err(error) => error,
             };
             match pause(&refused, round) {
+                #[allow(clippy::disallowed_methods, reason = "a back-off between two tries")]
                 Some(pause) if round + 1 < TRIES_MAX => tokio::time::sleep(pause).await,
                 _ => return Err(refused),
             }
@@ -182,6 +183,13 @@ fn pause(error: &Error, round: u32) -> Option<Duration> {
     Some(Duration::from_secs(asked.unwrap_or(0)) + Duration::from_millis(backoff_ms / 2 + jitter_ms))
 }
 
+/// Between two rounds of tries at a relay that does not answer: some seconds, never the same for two clients.
+pub(crate) async fn breathe() {
+    let jitter_ms = u64::from_be_bytes(random::bytes()) % BREATH_MS;
+    #[allow(clippy::disallowed_methods, reason = "a back-off between two rounds of tries")]
+    tokio::time::sleep(Duration::from_millis(BREATH_MS + jitter_ms)).await;
+}
+
 /// Until a connection stands.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// From the request to the end of its reply, besides a long poll's wait.
@@ -194,6 +202,8 @@ const REPLY_BYTES_MAX: usize = 8 << 20;
 const TRIES_MAX: u32 = 4;
 /// The first back-off's middle; doubled with each try.
 const BACKOFF_MS: u64 = 200;
+/// The shortest pause between two rounds; the longest is twice that.
+const BREATH_MS: u64 = 4_000;
 /// The longest `Retry-After` that is waited for; beyond it the caller is told.
 const RETRY_AFTER_SECS_MAX: u64 = 20;
 

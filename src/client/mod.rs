@@ -67,6 +67,7 @@ pub use doctor::{Check, Health};
 pub use error::{Error, Result};
 pub use event::{Event, What};
 pub use http::Dial;
+pub(crate) use http::breathe;
 pub use link::Link;
 pub use origin::Origin;
 pub use sent::{Delivery, SENT_MAX, Sent};

@@ -68,6 +68,7 @@ impl Profile {
         for _ in 0..LOCK_TRIES_MAX {
             match file.try_lock() {
                 Ok(()) => return Ok(Lock(file)),
+                #[allow(clippy::disallowed_methods, reason = "a pause between two tries; file locks wake nobody")]
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
                 Err(TryLockError::Error(error)) => return Err(self.io("cannot be locked", &error)),
             }

@@ -40,12 +40,14 @@ impl Client {
         }
         let mut wait = Duration::from_secs(wait_secs);
         loop {
-            let after = self.state.stored_through;
+            let acked = self.state.acked_through;
+            // What is acknowledged is gone there. Asking from the start all the same shows a relay that went back.
+            let after = if self.state.stored_through > acked { self.state.stored_through } else { 0 };
             // The lock is not held while the relay holds the request: others may use the profile meanwhile.
             let path = format!("/v1/envelopes?wait={}&after={after}", wait.as_secs());
             let page: ReceiveReply = self.authed_for(Method::GET, &path, NOTHING, wait).await?;
             let _lock = self.enter().await?;
-            let drained = self.take_page(page, after).await?;
+            let drained = self.take_page(page, acked).await?;
             self.flush(None).await?;
             if !self.state.inbox.is_empty() {
                 return Ok(self.state.inbox.clone());
@@ -71,10 +73,14 @@ impl Client {
         self.tell_relay().await
     }
 
-    /// Takes a page in and writes everything that it brought in one step. True when nothing waits beyond it.
-    async fn take_page(&mut self, page: ReceiveReply, asked_after: u64) -> Result<bool> {
+    /// Takes a page in and writes everything that it brought in one step. True when nothing waits beyond it. `acked` is what
+    /// had been acknowledged when it was asked for.
+    async fn take_page(&mut self, page: ReceiveReply, acked: u64) -> Result<bool> {
         let now = self.clock.now();
         let (mut unopened, mut stopped) = (0, None);
+        if page.envelopes.iter().any(|envelope| envelope.seq.0 <= acked) {
+            self.begin_anew(now);
+        }
         for envelope in &page.envelopes {
             if envelope.seq.0 <= self.state.stored_through {
                 continue;
@@ -94,8 +100,7 @@ impl Client {
             self.state.tell(now, What::Unopened { count: unopened });
         }
         let drained = page.drained && stopped.is_none();
-        // Another process may have gone on meanwhile; then this page does not say what lies beneath the gap.
-        if let Some(gap) = page.gap.filter(|_| drained && asked_after <= self.state.stored_through) {
+        if let Some(gap) = page.gap.filter(|_| drained) {
             self.take_gap(gap, now);
         }
         if drained {
@@ -133,6 +138,14 @@ impl Client {
         }
     }
 
+    /// The relay is an older copy of itself: its seqs begin again somewhere below. Counters drop what comes a second time.
+    fn begin_anew(&mut self, now: u64) {
+        self.state.stored_through = 0;
+        self.state.acked_through = 0;
+        self.state.gap = None;
+        self.state.tell(now, What::RelayWentBack);
+    }
+
     async fn tell_relay(&mut self) -> Result<()> {
         if self.state.acked_through >= self.state.stored_through {
             return Ok(());
@@ -142,13 +155,8 @@ impl Client {
         let answer: Result<AckReply> = self.authed(Method::POST, "/v1/envelopes/ack", Some(&request)).await;
         match answer {
             Ok(_) => self.state.acked_through = through,
-            // The relay never gave that seq: it is an older copy of itself. Begin from its start; counters drop repeats.
-            Err(error) if error.code() == Some(ErrorCode::SeqNotGiven) => {
-                self.state.stored_through = 0;
-                self.state.acked_through = 0;
-                let now = self.clock.now();
-                self.state.tell(now, What::RelayWentBack);
-            }
+            // The relay never gave that seq.
+            Err(error) if error.code() == Some(ErrorCode::SeqNotGiven) => self.begin_anew(self.clock.now()),
             Err(error) => return Err(error),
         }
         self.state.gap = self.state.gap.filter(|gap| gap.through.0 > self.state.acked_through);

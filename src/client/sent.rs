@@ -16,7 +16,7 @@ use super::message::{CONTENT_BYTES_MAX, Plain, To, seal};
 use super::state::{Outgoing, State};
 use crate::crypto::{exchange, random, sign};
 use crate::protocol::envelopes::{ListName, Sealed, SendReply, SendRequest};
-use crate::protocol::keys::{KeysReply, KeysRequest, prekey_transcript};
+use crate::protocol::keys::{KeysReply, KeysRequest, Prekey, prekey_transcript};
 use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, ErrorCode, SealingKey};
 
 /// A text that was sent, or is to be.
@@ -185,13 +185,8 @@ impl Client {
             if keys.contains_key(&entry.device) {
                 continue;
             }
-            let prekey = published.prekeys.iter().find(|prekey| prekey.device == entry.device && now < prekey.expires_at);
-            let prekey = prekey.ok_or_else(|| Error::NoKey { to: name.clone() })?;
-            let transcript = prekey_transcript(account, &entry.device, &prekey.prekey, prekey.expires_at);
-            sign::verify(&entry.device.0, &transcript, &prekey.signature.0)
-                .map_err(|_| Error::Untrue("a prekey is not signed by the device that it is said to be of"))?;
-            exchange::check_key(&prekey.prekey.0).map_err(|_| Error::Untrue("a prekey is weak or not canonical"))?;
-            keys.insert(entry.device, prekey.prekey);
+            let key = checked_prekey(account, &entry.device, &published.prekeys, now)?;
+            keys.insert(entry.device, key.ok_or_else(|| Error::NoKey { to: name.clone() })?);
         }
         Ok(keys)
     }
@@ -232,6 +227,18 @@ impl State {
     }
 }
 
+/// A device's good prekey among those that a relay shows: only one that the device signed for this account is taken.
+fn checked_prekey(account: &AccountId, device: &DeviceId, shown: &[Prekey], now: u64) -> Result<Option<SealingKey>> {
+    let Some(prekey) = shown.iter().find(|prekey| prekey.device == *device && now < prekey.expires_at) else {
+        return Ok(None);
+    };
+    let transcript = prekey_transcript(account, device, &prekey.prekey, prekey.expires_at);
+    sign::verify(&device.0, &transcript, &prekey.signature.0)
+        .map_err(|_| Error::Untrue("a prekey is not signed by the device that it is said to be of"))?;
+    exchange::check_key(&prekey.prekey.0).map_err(|_| Error::Untrue("a prekey is weak or not canonical"))?;
+    Ok(Some(prekey.prekey))
+}
+
 /// The error of one message among those of a flush: its own, or that of the one before it in the queue.
 pub(super) fn problem_of(id: EnvelopeId, to: &str, mut problems: Vec<(EnvelopeId, Error)>, queued: bool) -> Error {
     let place = problems.iter().position(|(of, _)| *of == id).unwrap_or(problems.len().saturating_sub(1));
@@ -246,3 +253,32 @@ const NO_NEWER_LIST: Error = Error::Untrue("the relay says that the recipient's 
 const LIST_CHANGES_MAX: u32 = 3;
 /// How many sent texts are remembered.
 pub const SENT_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Signature;
+
+    #[test]
+    fn a_prekey_is_taken_only_as_its_device_signed_it() {
+        let device_key = sign::KeyPair::generate();
+        let (account, device) = (AccountId([1; 32]), DeviceId(device_key.public()));
+        let signed = |by: &sign::KeyPair, account: &AccountId, key: [u8; 32]| {
+            let prekey = SealingKey(key);
+            let signature = Signature(by.sign(&prekey_transcript(account, &device, &prekey, 100)));
+            vec![Prekey { device, prekey, expires_at: 100, signature }]
+        };
+        let key = exchange::KeyPair::generate().public();
+        let good = signed(&device_key, &account, key);
+        assert_eq!(checked_prekey(&account, &device, &good, 99).expect("signed"), Some(SealingKey(key)));
+        assert_eq!(checked_prekey(&account, &device, &good, 100).expect("nothing shown"), None, "expired");
+        assert_eq!(checked_prekey(&account, &device, &[], 0).expect("nothing shown"), None);
+        let mut longer = good.clone();
+        longer[0].expires_at += 1;
+        let by_another = signed(&sign::KeyPair::generate(), &account, key);
+        let of_another = signed(&device_key, &AccountId([2; 32]), key);
+        for bad in [longer, by_another, of_another, signed(&device_key, &account, [0; 32])] {
+            assert!(checked_prekey(&account, &device, &bad, 99).is_err());
+        }
+    }
+}

@@ -153,7 +153,7 @@ impl Hall {
     async fn answer(&self, mut request: Request<Incoming>, address: Option<IpAddr>) -> Response {
         let clock = self.relay.clock();
         let began = clock.elapsed();
-        let (method, route) = (named(request.method()), template(request.uri().path()));
+        let (method, route) = (logged(request.method()), template(request.uri().path()));
         let size = size_class(request.headers());
         let reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
             Err(refusal) => refusal.reply(),
@@ -204,9 +204,15 @@ impl Hall {
     }
 }
 
-/// A method that the protocol knows; others may be anything that a client made up.
-fn named(method: &Method) -> &'static str {
-    ["GET", "HEAD", "POST", "PUT"].into_iter().find(|known| method == known).unwrap_or("-")
+/// A method that the log may name; any other is a word of the peer's.
+fn logged(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "-",
+    }
 }
 
 /// About how large a request's body says it is.

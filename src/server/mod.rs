@@ -22,8 +22,10 @@ use crate::crypto::{random, sign};
 use crate::protocol::bytes::{decode, encode};
 use crate::protocol::info::Registration;
 use crate::service::{Clock, Relay, Settings};
-use crate::store::sqlite::{self, CheckReport, OpenError, SqliteStore};
+use crate::store::sqlite::{self, OpenError, OpenErrorKind, SqliteStore};
 use crate::{api, jobs};
+
+pub use crate::store::sqlite::CheckReport;
 
 /// Why a relay cannot be opened or run.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +71,7 @@ impl ServerError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Running(_) => "stop it first, or name another directory with `--data`".into(),
-            Self::Database(error) => error.hint(),
+            Self::Database(error) => error.hint().into(),
             Self::File { path, .. } => format!("see that this user may read and write {}", path.display()),
             Self::RelayKey(_) => "put the relay's key back from a backup; a new key would be a new relay".into(),
             Self::Listen { error, .. } if error.kind() == ErrorKind::AddrInUse => {
@@ -85,7 +87,12 @@ impl ServerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Running(_) => 75,
-            Self::Database(error) => error.exit_code(),
+            Self::Database(error) => match error.kind() {
+                OpenErrorKind::Foreign | OpenErrorKind::Newer | OpenErrorKind::Damaged | OpenErrorKind::NotAFile => 65,
+                OpenErrorKind::CannotCreate => 73,
+                OpenErrorKind::InUse => 75,
+                OpenErrorKind::NotPermitted => 77,
+            },
             Self::RelayKey(_) => 65,
             Self::File { error, .. } | Self::Io(error) | Self::Listen { error, .. }
                 if error.kind() == ErrorKind::PermissionDenied =>
@@ -199,7 +206,8 @@ pub async fn open_by(clock: Clock, config: &Config, listener: Option<&Listener>)
         on_failure: Arc::new(fail_stop),
         ..sqlite::Settings::new(data)
     })?;
-    let local = listener.is_none_or(Listener::is_local);
+    // A proxy makes everybody come from loopback: what clients dial tells whether the world can.
+    let local = listener.is_none_or(Listener::is_local) && config.server.origins.iter().all(|origin| is_loopback(origin));
     let settings = Settings {
         limits: config.limits.clone(),
         retention_secs: config.retention.secs,
@@ -276,7 +284,7 @@ pub fn check(config: &Config) -> Result<CheckReport, ServerError> {
 
 /// The database's path.
 pub fn database(config: &Config) -> PathBuf {
-    config.server.data.join(sqlite::DATABASE)
+    config.server.data.join(DATABASE)
 }
 
 /// When the schedule next runs; none when it is no schedule, or never runs.
@@ -357,6 +365,13 @@ fn relay_key(data: &Path) -> Result<sign::KeyPair, ServerError> {
     }
 }
 
+/// Whether an origin is dialled on its own machine.
+fn is_loopback(origin: &str) -> bool {
+    let rest = origin.split_once("://").map_or("", |(_, rest)| rest);
+    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Whether the disk has more than the least that must stay free. A disk that cannot be asked is not held to be full.
 fn room(data: PathBuf, free_bytes_min: u64) -> Arc<dyn Fn() -> bool + Send + Sync> {
     Arc::new(move || {
@@ -376,6 +391,7 @@ fn fail_stop(what: &str) {
     std::process::exit(FAIL_STOP);
 }
 
+const DATABASE: &str = "restante.db";
 const LOCK: &str = "restante.lock";
 const RELAY_KEY: &str = "relay.key";
 const FAIL_STOP: i32 = 70;
@@ -383,3 +399,30 @@ const FAIL_STOP: i32 = 70;
 const CLOSING: Duration = Duration::from_secs(2);
 /// However short the schedule, a purge is not overdue before.
 const PURGE_OVERDUE_SECS_MIN: u64 = 900;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Server;
+
+    #[tokio::test]
+    async fn behind_a_proxy_registration_is_by_pass() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (at, (origins, expected)) in [
+            (vec![], Registration::Open),
+            (vec!["http://127.0.0.1:8484", "http://[::1]:8484", "http://localhost:80"], Registration::Open),
+            (vec!["https://relay.example:443"], Registration::Pass),
+            (vec!["http://localhost:80", "http://abc.onion:80"], Registration::Pass),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let origins = origins.into_iter().map(String::from).collect();
+            let server = Server { data: dir.path().join(at.to_string()), origins, ..Server::default() };
+            let config = Config { server, ..Config::default() };
+            let listener = bind("127.0.0.1:0").await.expect("a listener");
+            let opened = open(&config, Some(&listener)).await.expect("a relay");
+            assert_eq!(opened.relay.info().registration, expected, "{:?}", config.server.origins);
+        }
+    }
+}

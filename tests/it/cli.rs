@@ -5,10 +5,12 @@ use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 
+use restante::client::{Client, Event, Options, Origin};
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
-use crate::process::{Done, finish, restante, run, serve, serve_in};
+use crate::process::{Done, Serving, finish, restante, run, serve, serve_in};
 
 #[track_caller]
 fn fails(done: &Done, code: i32, message: &str) {
@@ -73,9 +75,22 @@ fn the_banner_for_scripts_is_one_line() {
 }
 
 #[test]
+fn strangers_register_only_where_the_relay_is_this_machines_own() {
+    let registration = |args: &[&str]| serve(args).banner["registration"].clone();
+    assert_eq!(registration(&["--set", "server.origins=http://127.0.0.1:8484"]), "open");
+    // A proxy makes everybody come from loopback.
+    assert_eq!(registration(&["--set", "server.origins=https://relay.example:443"]), "pass");
+    let public = ["--set", "server.origins=https://relay.example:443", "--set", "server.registration=open"];
+    assert_eq!(registration(&public), "open");
+    assert_eq!(registration(&["--set", "server.registration=closed"]), "closed");
+    let anywhere = ["--listen", "0.0.0.0:0", "--set", "server.origins=http://127.0.0.1:8484"];
+    assert_eq!(registration(&anywhere), "pass");
+}
+
+#[test]
 fn the_key_of_a_relay_outlives_it() {
     let directory = TempDir::new().expect("a directory");
-    let key = |relay: &crate::process::Serving| relay.banner["relay_key"].clone();
+    let key = |relay: &Serving| relay.banner["relay_key"].clone();
     let mut first = serve_in(directory.path(), &[]);
     let before = key(&first);
     // Killed, so that its socket stays behind and is in nobody's way.
@@ -98,12 +113,12 @@ fn each_way_not_to_start_has_its_exit_code() {
     let directory = TempDir::new().expect("a directory");
     let at = directory.path();
     std::fs::create_dir(at.join("foreign")).expect("a directory");
-    std::fs::write(at.join("foreign/relay.db"), [b'x'; 8_192]).expect("a file");
+    std::fs::write(at.join("foreign/restante.db"), [b'x'; 8_192]).expect("a file");
     std::fs::write(at.join("file"), "").expect("a file");
     std::fs::write(at.join("bad.toml"), "[server]\nlistn = 1\n").expect("a file");
 
     fails(&run(at, &["serve", "--listen", "127.0.0.1:0", "--data", "foreign"]), 65, "");
-    assert_eq!(std::fs::read(at.join("foreign/relay.db")).expect("untouched"), [b'x'; 8_192]);
+    assert_eq!(std::fs::read(at.join("foreign/restante.db")).expect("untouched"), [b'x'; 8_192]);
     fails(&run(at, &["serve", "--listen", "127.0.0.1:0", "--data", "file/data"]), 73, "");
     fails(&run(at, &["serve", "--config", "bad.toml"]), 78, "did you mean `server.listen`?");
     fails(&run(at, &["serve", "--listen", "nowhere"]), 78, "--listen: server.listen");
@@ -136,8 +151,7 @@ fn a_relay_listens_on_a_unix_socket() {
     let listen = format!("unix:{}", path.display());
     let relay = serve_in(directory.path(), &["--listen", &listen]);
     assert_eq!(relay.banner["listening"], listen);
-    let done = relay.operator(&["healthcheck", "--url", &listen]);
-    assert_eq!(done.code, 0, "{done:?}");
+    relay.ready();
     let done = relay.operator(&["healthcheck", "--set", &format!("server.listen={listen}")]);
     assert_eq!(done.code, 0, "{done:?}");
 }
@@ -145,6 +159,7 @@ fn a_relay_listens_on_a_unix_socket() {
 #[test]
 fn healthcheck_asks_and_starts_nothing() {
     let relay = serve(&[]);
+    relay.ready();
     let url = format!("http://{}", relay.address());
     assert_eq!(relay.operator(&["healthcheck", "--url", &url]).json()["ready"], true);
     let directory = TempDir::new().expect("a directory");
@@ -154,9 +169,26 @@ fn healthcheck_asks_and_starts_nothing() {
     assert_eq!(directory.path().read_dir().expect("a directory").count(), 0);
 }
 
-#[test]
-fn stops_on_sigterm_whatever_clients_do() {
-    let mut relay = serve(&["--set", "limits.drain_secs=2"]);
+/// A long poll that the relay is holding. Of two polls of one device the later ends the earlier, so the one that is left
+/// has arrived.
+async fn held_poll(relay: &Serving) -> JoinSet<restante::client::Result<Vec<Event>>> {
+    let profile = relay.directory.join("profile");
+    let origin = Origin::parse(relay.banner["listening"].as_str().expect("an address")).expect("an origin");
+    drop(Client::init(&profile, Options::new(origin)).await.expect("registered"));
+    let mut polls = JoinSet::new();
+    for _ in 0..2 {
+        let mut client = Client::open(&profile).await.expect("a profile");
+        polls.spawn(async move { client.receive(60).await });
+    }
+    let ended = polls.join_next().await.expect("two polls").expect("no panic");
+    let error = ended.expect_err("the other poll took over");
+    assert!(error.to_string().contains("took over"), "{error}");
+    polls
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_on_sigterm_whatever_clients_do() {
+    let mut relay = serve(&["--set", "limits.drain_secs=4"]);
     let connect = || TcpStream::connect(relay.address()).expect("it listens");
     let idle = connect();
     let mut half_header = connect();
@@ -165,12 +197,13 @@ fn stops_on_sigterm_whatever_clients_do() {
     let request =
         "POST /v1/auth/challenge HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{";
     half_body.write_all(request.as_bytes()).expect("it reads");
+    let poll = held_poll(&relay).await;
     // When a later connection is answered, the ones before it were accepted.
-    assert_eq!(relay.operator(&["healthcheck", "--url", &format!("http://{}", relay.address())]).code, 0);
+    relay.ready();
     relay.signal(Signal::TERM);
     assert_eq!(relay.ended().0.code(), Some(0));
-    drop((idle, half_header, half_body));
-    let log = std::fs::metadata(relay.directory.join("restante-data/relay.db-wal"));
+    drop((idle, half_header, half_body, poll));
+    let log = std::fs::metadata(relay.directory.join("restante-data/restante.db-wal"));
     assert!(log.map_or(0, |log| log.len()) == 0, "the log was truncated");
 }
 

@@ -3,6 +3,10 @@
 mod admin;
 mod cli;
 mod config;
+mod erasure;
 mod floors;
 mod process;
+mod schema;
 mod smoke;
+mod store_contract;
+mod support;

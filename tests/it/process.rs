@@ -90,6 +90,12 @@ impl Serving {
         listening.strip_prefix("http://").unwrap_or(listening)
     }
 
+    /// Asks until it is ready: its first purge is done, too.
+    pub(crate) fn ready(&self) {
+        let url = self.banner["listening"].as_str().expect("an address");
+        while self.operator(&["healthcheck", "--url", url]).code != 0 {}
+    }
+
     /// A command of the operator's on this relay's data, from the directory that it was started in.
     pub(crate) fn operator(&self, args: &[&str]) -> Done {
         run(&self.directory, args)

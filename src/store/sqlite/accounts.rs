@@ -1,266 +1,270 @@
-//! Accounts, lists and devices in SQL.
+//! Accounts, their lists and devices.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
-use super::passes;
-use super::upkeep::{LEFT_ENVELOPES, LEFT_TOKENS, leave};
-use super::{Result, SqliteStore, Tx};
+use super::SqliteStore;
+use super::memory::mailbox_of;
+use super::queue::Lane;
+use super::slices;
+use super::values::{blob, int, signed_list, uint, uint_or_none};
+use super::writer::Tx;
 use crate::protocol::accounts::{AccountReply, DeviceItem};
-use crate::protocol::time::WEEK;
-use crate::protocol::{AccountId, Bytes, DeviceEntry, DeviceId, Hash, SealingKey, Signature, SignedList};
-use crate::store::{Accounts, DeviceRecord, NewList, Registered, Replaced, Successor};
+use crate::protocol::{AccountId, DeviceEntry, DeviceId, Hash, SealingKey, SignedList};
+use crate::store::{Accounts, DeviceRecord, NewList, Registered, Replaced, Result, Successor};
 
 #[async_trait]
 impl Accounts for SqliteStore {
     async fn register(&self, new: NewList, pass: Option<Hash>, pass_needed: bool, now: u64) -> Result<Registered> {
-        self.urgent(move |tx| {
-            if let Some(current) = current(tx.connection, &new.list.account)? {
-                let same = current.signed == new.signed;
-                return Ok(if same { Registered::Repeated } else { Registered::AccountExists });
-            }
-            if taken(tx.connection, &new.list.entries, None)? {
-                return Ok(Registered::DeviceTaken);
-            }
-            if pass_needed && !passes::use_one(tx.connection, pass.as_ref(), now)? {
-                return Ok(Registered::PassRefused);
-            }
-            tx.connection
-                .prepare_cached(
-                    "INSERT INTO accounts (account, certificate, list, signature, epoch, version)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![
-                    new.list.account.0,
-                    new.signed.list_key_certificate.0,
-                    new.signed.list.0,
-                    new.signed.signature.0,
-                    new.list.epoch,
-                    new.list.version
-                ])?;
-            let account = tx.connection.last_insert_rowid();
-            for entry in &new.list.entries {
-                insert_device(tx.connection, account, entry, now)?;
-            }
-            Ok(Registered::Created)
-        })
-        .await
+        self.write(Lane::Urgent, 0, move |tx| register(tx, &new, pass, pass_needed, now)).await
     }
 
     async fn replace_list(&self, new: NewList, rule: Successor, now: u64) -> Result<Replaced> {
-        self.urgent(move |tx| {
-            let Some(current) = current(tx.connection, &new.list.account)? else { return Ok(Replaced::NoSuchAccount) };
-            if current.signed == new.signed {
-                return Ok(Replaced::Done { removed: Vec::new() });
-            }
-            let next = new.list.epoch == current.epoch
-                && new.list.version == current.version + 1
-                && new.list.previous == current.signed.hash();
-            let follows = new.list.epoch > current.epoch || (rule == Successor::Next && next);
-            if !follows {
-                return Ok(Replaced::Conflict(current.signed));
-            }
-            if taken(tx.connection, &new.list.entries, Some(current.id))? {
-                return Ok(Replaced::DeviceTaken);
-            }
-            tx.connection
-                .prepare_cached(
-                    "UPDATE accounts
-                     SET certificate = ?2, list = ?3, signature = ?4, epoch = ?5, version = ?6
-                     WHERE id = ?1",
-                )?
-                .execute(params![
-                    current.id,
-                    new.signed.list_key_certificate.0,
-                    new.signed.list.0,
-                    new.signed.signature.0,
-                    new.list.epoch,
-                    new.list.version
-                ])?;
-            let before = devices_of(tx.connection, current.id)?;
-            let removed: Vec<_> = before.iter().filter(|(_, device)| new.list.entry(device).is_none()).copied().collect();
-            for (mailbox, device) in &removed {
-                remove_device(tx, *mailbox, device)?;
-            }
-            for entry in &new.list.entries {
-                if before.iter().any(|(_, device)| *device == entry.device) {
-                    tx.connection
-                        .prepare_cached("UPDATE devices SET sealing_key = ?2 WHERE device = ?1")?
-                        .execute(params![entry.device.0, entry.sealing_key.0])?;
-                } else {
-                    insert_device(tx.connection, current.id, entry, now)?;
-                }
-            }
-            tx.after.routes_changed = true;
-            Ok(Replaced::Done { removed: removed.into_iter().map(|(_, device)| device).collect() })
+        self.write(Lane::Urgent, 0, move |tx| replace_list(tx, &new, rule, now)).await
+    }
+
+    async fn device(&self, device: DeviceId) -> Result<Option<DeviceRecord>> {
+        self.read(move |connection| {
+            let mut find = connection.prepare_cached(
+                "SELECT accounts.account, devices.sealing_key
+                 FROM devices
+                 JOIN accounts ON accounts.id = devices.account
+                 WHERE devices.device = ?1",
+            )?;
+            let record = find.query_row([device.as_bytes()], |row| {
+                Ok(DeviceRecord { account: AccountId(blob(row, 0)?), sealing_key: SealingKey(blob(row, 1)?) })
+            });
+            record.optional()
         })
         .await
     }
 
-    async fn device(&self, device: DeviceId) -> Result<Option<DeviceRecord>> {
-        self.readers
-            .read(move |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT a.account, d.sealing_key
-                         FROM devices d
-                         JOIN accounts a ON a.id = d.account
-                         WHERE d.device = ?1",
-                    )?
-                    .query_row([device.0], |row| {
-                        Ok(DeviceRecord { account: AccountId(row.get(0)?), sealing_key: SealingKey(row.get(1)?) })
-                    })
-                    .optional()
-            })
-            .await
-    }
-
     async fn visited(&self, device: DeviceId, week: u64) -> Result<()> {
-        let seen: Option<u64> = self
-            .readers
-            .read(move |connection| {
-                connection
-                    .prepare_cached("SELECT seen_week FROM devices WHERE device = ?1")?
-                    .query_row([device.0], |row| row.get(0))
-                    .optional()
-            })
-            .await?;
-        if seen.is_none_or(|seen| seen >= week) {
+        let seen = self.read(move |connection| {
+            let mut find = connection.prepare_cached(
+                "SELECT seen_week
+                 FROM devices
+                 WHERE device = ?1",
+            )?;
+            find.query_row([device.as_bytes()], |row| uint(row, 0)).optional()
+        });
+        if seen.await?.is_none_or(|seen| seen >= week) {
             return Ok(());
         }
-        self.urgent(move |tx| {
-            tx.after.routes_changed = true;
-            tx.connection
-                .prepare_cached("UPDATE devices SET seen_week = ?2 WHERE device = ?1 AND seen_week < ?2")?
-                .execute(params![device.0, week])?;
+        self.write(Lane::Urgent, 0, move |tx| {
+            let Some((_, account)) = mailbox_of(tx.connection, &device)? else { return Ok(()) };
+            let mut note = tx.connection.prepare_cached(
+                "UPDATE devices
+                 SET seen_week = max(seen_week, ?2)
+                 WHERE device = ?1",
+            )?;
+            note.execute((device.as_bytes(), int(week)))?;
+            tx.effects.accounts.push(account);
             Ok(())
         })
         .await
     }
 
     async fn account(&self, account: AccountId, now: u64) -> Result<Option<AccountReply>> {
-        self.readers
-            .read(move |connection| {
-                let Some(current) = current(connection, &account)? else { return Ok(None) };
-                let mut statement = connection.prepare_cached(
-                    "SELECT d.device, d.seen_week, d.prekey_expires_at, COUNT(e.id), COALESCE(SUM(length(e.body)), 0)
-                     FROM devices d
-                     LEFT JOIN envelopes e ON e.mailbox = d.mailbox AND e.seq > d.acked_through AND e.expires_at > ?2
-                     WHERE d.account = ?1
-                     GROUP BY d.mailbox
-                     ORDER BY d.device",
-                )?;
-                let devices = statement
-                    .query_map(params![current.id, now], |row| {
-                        Ok(DeviceItem {
-                            device: DeviceId(row.get(0)?),
-                            seen_week: row.get(1)?,
-                            prekey_expires_at: row.get(2)?,
-                            envelopes: row.get(3)?,
-                            bytes: row.get(4)?,
-                        })
-                    })?
-                    .collect::<rusqlite::Result<_>>()?;
-                let tokens = connection
-                    .prepare_cached(
-                        "SELECT COUNT(*)
-                         FROM tokens
-                         WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
-                    )?
-                    .query_row(params![current.id, now], |row| row.get(0))?;
-                Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens }))
-            })
-            .await
+        self.read(move |connection| account_reply(connection, account, now)).await
     }
 
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>> {
-        self.urgent(move |tx| {
-            let Some(current) = current(tx.connection, &account)? else { return Ok(Vec::new()) };
-            delete(tx, current.id)
+        self.write(Lane::Urgent, 0, move |tx| match find(tx.connection, &account)? {
+            Some(current) => slices::delete_account(tx, current.id),
+            None => Ok(Vec::new()),
         })
         .await
     }
 }
 
-/// An account as it stands.
-pub(super) struct Current {
-    pub(super) id: i64,
-    pub(super) epoch: u32,
-    pub(super) version: u64,
-    pub(super) signed: SignedList,
+/// An account's row.
+struct Current {
+    id: i64,
+    epoch: u64,
+    version: u64,
+    signed: SignedList,
 }
 
-pub(super) fn current(connection: &Connection, account: &AccountId) -> rusqlite::Result<Option<Current>> {
-    connection
-        .prepare_cached(
-            "SELECT id, epoch, version, certificate, list, signature
-             FROM accounts
-             WHERE account = ?1",
-        )?
-        .query_row([account.0], |row| {
-            Ok(Current { id: row.get(0)?, epoch: row.get(1)?, version: row.get(2)?, signed: signed(row, 3)? })
-        })
-        .optional()
+fn find(connection: &Connection, account: &AccountId) -> SqlResult<Option<Current>> {
+    let mut find = connection.prepare_cached(
+        "SELECT id, epoch, version, list_key_certificate, list, list_signature
+         FROM accounts
+         WHERE account = ?1",
+    )?;
+    let current = find.query_row([account.as_bytes()], |row| {
+        Ok(Current { id: row.get(0)?, epoch: uint(row, 1)?, version: uint(row, 2)?, signed: signed_list(row, 3)? })
+    });
+    current.optional()
 }
 
-/// Removes an account and everything of it, as far as anybody can see; the bulk goes in slices.
-pub(super) fn delete(tx: &mut Tx<'_>, account: i64) -> rusqlite::Result<Vec<DeviceId>> {
-    let devices = devices_of(tx.connection, account)?;
-    for (mailbox, device) in &devices {
-        remove_device(tx, *mailbox, device)?;
+fn register(tx: &mut Tx<'_>, new: &NewList, pass: Option<Hash>, pass_needed: bool, now: u64) -> SqlResult<Registered> {
+    if let Some(current) = find(tx.connection, &new.list.account)? {
+        let same = current.signed.list == new.signed.list;
+        return Ok(if same { Registered::Repeated } else { Registered::AccountExists });
     }
-    tx.connection.prepare_cached("DELETE FROM accounts WHERE id = ?1")?.execute([account])?;
-    leave(tx, LEFT_TOKENS, account, 0)?;
-    tx.after.routes_changed = true;
-    Ok(devices.into_iter().map(|(_, device)| device).collect())
-}
-
-fn signed(row: &Row<'_>, at: usize) -> rusqlite::Result<SignedList> {
-    Ok(SignedList {
-        list_key_certificate: Bytes(row.get(at)?),
-        list: Bytes(row.get(at + 1)?),
-        signature: Signature(row.get(at + 2)?),
-    })
-}
-
-fn devices_of(connection: &Connection, account: i64) -> rusqlite::Result<Vec<(i64, DeviceId)>> {
-    connection
-        .prepare_cached("SELECT mailbox, device FROM devices WHERE account = ?1 ORDER BY device")?
-        .query_map([account], |row| Ok((row.get(0)?, DeviceId(row.get(1)?))))?
-        .collect()
-}
-
-/// Whether a device is another account's than `own`, or was removed once.
-fn taken(connection: &Connection, entries: &[DeviceEntry], own: Option<i64>) -> rusqlite::Result<bool> {
-    for entry in entries {
-        let elsewhere: bool = connection
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM devices WHERE device = ?1 AND account IS NOT ?2)
-                     OR EXISTS (SELECT 1 FROM removed_devices WHERE hash = ?3)",
-            )?
-            .query_row(params![entry.device.0, own, Hash::of(entry.device.as_ref()).0], |row| row.get(0))?;
-        if elsewhere {
-            return Ok(true);
+    let good = match pass {
+        Some(pass) => pass_is_good(tx.connection, &pass, now)?,
+        None => false,
+    };
+    if pass_needed && !good {
+        return Ok(Registered::PassRefused);
+    }
+    for entry in &new.list.entries {
+        if is_taken(tx.connection, &entry.device)? {
+            return Ok(Registered::DeviceTaken);
         }
     }
-    Ok(false)
+    if let Some(pass) = pass.filter(|_| good) {
+        let mut spend = tx.connection.prepare_cached(
+            "UPDATE passes
+             SET uses_left = uses_left - 1
+             WHERE hash = ?1",
+        )?;
+        spend.execute([pass.as_bytes()])?;
+    }
+    let mut insert = tx.connection.prepare_cached(
+        "INSERT INTO accounts (account, epoch, version, list_key_certificate, list, list_signature)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let (signed, list) = (&new.signed, &new.list);
+    insert.execute((
+        list.account.as_bytes(),
+        list.epoch,
+        int(list.version),
+        signed.list_key_certificate.as_slice(),
+        signed.list.as_slice(),
+        signed.signature.as_bytes(),
+    ))?;
+    let id = tx.connection.last_insert_rowid();
+    for entry in &list.entries {
+        add_device(tx.connection, id, entry, now)?;
+    }
+    Ok(Registered::Created)
 }
 
-fn insert_device(connection: &Connection, account: i64, entry: &DeviceEntry, now: u64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO devices (account, device, sealing_key, seen_week, next_seq, gap_count, gap_through, acked_through)
-             VALUES (?1, ?2, ?3, ?4, 1, 0, 0, 0)",
-        )?
-        .execute(params![account, entry.device.0, entry.sealing_key.0, now / WEEK])?;
+fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> SqlResult<Replaced> {
+    let Some(current) = find(tx.connection, &new.list.account)? else { return Ok(Replaced::NoSuchAccount) };
+    if current.signed.list == new.signed.list {
+        return Ok(Replaced::Done { removed: Vec::new() });
+    }
+    let epoch = u64::from(new.list.epoch);
+    let follows = epoch == current.epoch
+        && new.list.version == current.version + 1
+        && new.list.previous == current.signed.hash()
+        && rule == Successor::Next;
+    if !follows && epoch <= current.epoch {
+        return Ok(Replaced::Conflict(current.signed));
+    }
+    let before = devices_of(tx.connection, current.id)?;
+    let added: Vec<&DeviceEntry> = new.list.entries.iter().filter(|entry| !before.contains(&entry.device)).collect();
+    for entry in &added {
+        if is_taken(tx.connection, &entry.device)? {
+            return Ok(Replaced::DeviceTaken);
+        }
+    }
+    let mut update = tx.connection.prepare_cached(
+        "UPDATE accounts
+         SET epoch = ?2, version = ?3, list_key_certificate = ?4, list = ?5, list_signature = ?6
+         WHERE id = ?1",
+    )?;
+    update.execute((
+        current.id,
+        new.list.epoch,
+        int(new.list.version),
+        new.signed.list_key_certificate.as_slice(),
+        new.signed.list.as_slice(),
+        new.signed.signature.as_bytes(),
+    ))?;
+    let removed: Vec<DeviceId> = before.into_iter().filter(|device| new.list.entry(device).is_none()).collect();
+    for device in &removed {
+        slices::remove_device(tx, device)?;
+    }
+    for entry in &new.list.entries {
+        let mut rekey = tx.connection.prepare_cached(
+            "UPDATE devices
+             SET sealing_key = ?2
+             WHERE device = ?1",
+        )?;
+        rekey.execute((entry.device.as_bytes(), entry.sealing_key.as_bytes()))?;
+    }
+    for entry in added {
+        add_device(tx.connection, current.id, entry, now)?;
+    }
+    tx.effects.accounts.push(current.id);
+    Ok(Replaced::Done { removed })
+}
+
+fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlResult<Option<AccountReply>> {
+    let Some(current) = find(connection, &account)? else { return Ok(None) };
+    let mut devices = connection.prepare_cached(
+        "SELECT device, seen_week, prekey_expires_at, mailbox
+         FROM devices
+         WHERE account = ?1
+         ORDER BY device",
+    )?;
+    let mut waiting = connection.prepare_cached(
+        "SELECT count(*), coalesce(sum(length(body)), 0)
+         FROM envelopes
+         WHERE mailbox = ?1
+           AND seq > (SELECT coalesce(gone_through, 0) FROM mailboxes WHERE id = ?1)
+           AND expires_at > ?2",
+    )?;
+    let devices = devices.query_and_then([current.id], |row| -> SqlResult<DeviceItem> {
+        let mailbox: i64 = row.get(3)?;
+        let (envelopes, bytes) = waiting.query_row([mailbox, int(now)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+        Ok(DeviceItem {
+            device: DeviceId(blob(row, 0)?),
+            seen_week: uint(row, 1)?,
+            envelopes,
+            bytes,
+            prekey_expires_at: uint_or_none(row, 2)?.filter(|expires_at| *expires_at > now),
+        })
+    })?;
+    let devices = devices.collect::<SqlResult<Vec<_>>>()?;
+    let mut tokens = connection.prepare_cached(
+        "SELECT count(*)
+         FROM tokens
+         WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
+    )?;
+    let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
+    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens }))
+}
+
+fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {
+    let mut find = connection.prepare_cached(
+        "SELECT device
+         FROM devices
+         WHERE account = ?1
+         ORDER BY device",
+    )?;
+    find.query_and_then([account], |row| blob(row, 0).map(DeviceId))?.collect()
+}
+
+/// Whether a device stands in any account, or was removed once.
+fn is_taken(connection: &Connection, device: &DeviceId) -> SqlResult<bool> {
+    let mut find = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM devices WHERE device = ?1)
+             OR EXISTS (SELECT 1 FROM removed_devices WHERE hash = ?2)",
+    )?;
+    find.query_row((device.as_bytes(), Hash::of(device.as_bytes()).as_bytes()), |row| row.get(0))
+}
+
+fn add_device(connection: &Connection, account: i64, entry: &DeviceEntry, now: u64) -> SqlResult<()> {
+    let mut mailbox = connection.prepare_cached("INSERT INTO mailboxes DEFAULT VALUES")?;
+    mailbox.execute([])?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO devices (mailbox, account, device, sealing_key, seen_week)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let week = int(now / crate::protocol::time::WEEK);
+    let mailbox = connection.last_insert_rowid();
+    insert.execute((mailbox, account, entry.device.as_bytes(), entry.sealing_key.as_bytes(), week))?;
     Ok(())
 }
 
-fn remove_device(tx: &mut Tx<'_>, mailbox: i64, device: &DeviceId) -> rusqlite::Result<()> {
-    tx.connection.prepare_cached("DELETE FROM devices WHERE mailbox = ?1")?.execute([mailbox])?;
-    tx.connection
-        .prepare_cached("INSERT OR IGNORE INTO removed_devices (hash) VALUES (?1)")?
-        .execute([Hash::of(device.as_ref()).0])?;
-    tx.memory.forget(mailbox);
-    leave(tx, LEFT_ENVELOPES, mailbox, i64::MAX)
+fn pass_is_good(connection: &Connection, pass: &Hash, now: u64) -> SqlResult<bool> {
+    let mut find = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM passes WHERE hash = ?1 AND uses_left > 0 AND expires_at > ?2)")?;
+    find.query_row((pass.as_bytes(), int(now)), |row| row.get(0))
 }

@@ -1,92 +1,108 @@
-//! `restante check`: verifies a stopped database, row by row.
+//! `restante check`: the whole of a stopped database, read and compared; nothing is changed.
 
-use std::fmt;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
-use serde::Serialize;
+use rusqlite::{Connection, OpenFlags, Result as SqlResult};
 
-use super::DATABASE;
-use super::envelopes::checksum;
-use super::mailbox::Tag;
-use super::open::{Found, OpenError, harden, inspect};
+use super::open::{self, OpenError, OpenErrorKind};
+use super::rows::StoredRow;
+use super::values::{blob_or_none, int, uint};
 use crate::protocol::DeviceId;
 
 /// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CheckReport {
-    /// What SQLite says of the file's structure; empty when it is whole.
-    pub structure: Vec<String>,
-    /// Rows that name what is not there.
-    pub dangling: u64,
-    /// Envelopes whose checksum was verified.
+    /// Envelopes read.
     pub envelopes: u64,
-    /// Envelopes whose checksum does not fit.
+    /// Those among them whose checksum fails; the relay will not deliver them.
     pub damaged: u64,
-    /// Envelopes of a mailbox that is gone, still to be removed.
-    pub leavings: u64,
+    /// SQLite's words on broken structure, at most 100.
+    pub broken: Vec<String>,
+    /// Rows that point at nothing.
+    pub dangling: u64,
+    /// Counters that disagree with the rows.
+    pub miscounted: Vec<String>,
 }
 
 impl CheckReport {
     /// Nothing is wrong.
     pub fn good(&self) -> bool {
-        self.structure.is_empty() && self.dangling == 0 && self.damaged == 0
+        self.damaged == 0 && self.broken.is_empty() && self.dangling == 0 && self.miscounted.is_empty()
     }
 }
 
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let structure = if self.structure.is_empty() { "whole".to_string() } else { self.structure.join("; ") };
-        writeln!(f, "structure   {structure}")?;
-        writeln!(f, "references  {} dangling", self.dangling)?;
-        writeln!(
-            f,
-            "envelopes   {} verified, {} damaged, {} still to be removed",
-            self.envelopes, self.damaged, self.leavings
-        )?;
-        write!(f, "{}", if self.good() { "good" } else { "DAMAGED" })
-    }
-}
-
-/// Verifies the database of a data directory. Nobody else may have it open; nothing is changed but the log that a crash
-/// left, which is read in.
+/// Checks the database of a data directory that no relay has open. Reads all of it: a minute for some gigabytes.
 pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
-    let database = dir.join(DATABASE);
-    if inspect(&database)? == Found::Nothing {
-        return Err(OpenError::Foreign(database));
+    let file = open::file(dir);
+    if !open::inspect(&file)? {
+        return Err(OpenError::new(OpenErrorKind::CannotCreate, "there is no database", file.display()));
     }
-    let failed = |error: rusqlite::Error| OpenError::of_sqlite(&database, &error);
-    #[expect(clippy::disallowed_methods, reason = "store::sqlite opens the database, here to verify it")]
-    let connection =
-        Connection::open_with_flags(&database, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(failed)?;
-    harden(&connection).and_then(|()| connection.execute_batch("PRAGMA query_only = ON")).map_err(failed)?;
-    verify(&connection).map_err(failed)
+    let read = || {
+        let connection = open::connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let snapshot = connection.unchecked_transaction()?;
+        let mut report = CheckReport::default();
+        structure(&snapshot, &mut report)?;
+        if report.broken.is_empty() {
+            rows(&snapshot, &mut report)?;
+        }
+        Ok(report)
+    };
+    read().map_err(|error| open::refused(&file, &error))
 }
 
-fn verify(connection: &Connection) -> rusqlite::Result<CheckReport> {
-    let mut report = CheckReport::default();
-    let said: Vec<String> =
-        connection.prepare("PRAGMA integrity_check(20)")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    report.structure = said.into_iter().filter(|line| line != "ok").collect();
-    report.dangling = connection.prepare("PRAGMA foreign_key_check")?.query_map([], |_| Ok(()))?.count() as u64;
-    let mut statement = connection.prepare(
-        "SELECT d.device, e.seq, e.expires_at, e.repeat_tag, e.checksum, e.wrap, e.body
-         FROM envelopes e
-         LEFT JOIN devices d ON d.mailbox = e.mailbox",
+fn structure(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
+    connection.pragma(None, "integrity_check", 100, |row| {
+        let words: String = row.get(0)?;
+        if words != "ok" {
+            report.broken.push(words);
+        }
+        Ok(())
+    })?;
+    if !report.broken.is_empty() {
+        return Ok(());
+    }
+    connection.pragma_query(None, "foreign_key_check", |_| {
+        report.dangling += 1;
+        Ok(())
+    })
+}
+
+fn rows(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
+    let mut select = connection.prepare(
+        "SELECT seq, expires_at, repeat_tag, checksum, wrap, body, devices.device
+         FROM envelopes
+         LEFT JOIN devices ON devices.mailbox = envelopes.mailbox",
     )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let Some(device) = row.get::<_, Option<[u8; 32]>>(0)? else {
-            report.leavings += 1;
-            continue;
-        };
-        let (tag, sum): (Tag, [u8; 16]) = (row.get(3)?, row.get(4)?);
-        let (wrap, body): (Vec<u8>, Vec<u8>) = (row.get(5)?, row.get(6)?);
+    let mut select = select.query([])?;
+    let mut bytes = 0;
+    while let Some(row) = select.next()? {
+        let stored = StoredRow::read(row);
         report.envelopes += 1;
-        if checksum(&DeviceId(device), row.get(1)?, row.get(2)?, &tag, &wrap, &body) != sum {
+        bytes += stored.body.len() as u64;
+        // Of a removed device there is nothing to verify against, and nothing will be delivered.
+        if blob_or_none(row, 6)?.is_some_and(|device| !stored.is_sound(&DeviceId(device))) {
             report.damaged += 1;
         }
     }
-    Ok(report)
+    let counted =
+        connection.query_row("SELECT envelopes, envelope_bytes FROM relay", [], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+    if counted != (report.envelopes, bytes) {
+        let (envelopes, counted_bytes) = counted;
+        report.miscounted.push(format!(
+            "{envelopes} envelopes of {counted_bytes} bytes are counted, and {} of {bytes} bytes are there",
+            report.envelopes
+        ));
+    }
+    let above = connection.query_row(
+        "SELECT count(*)
+         FROM mailboxes
+         WHERE next_seq <= (SELECT coalesce(max(seq), 0) FROM envelopes WHERE mailbox = mailboxes.id)
+            OR next_seq >= ?1",
+        [int(crate::protocol::envelopes::SEQ_END)],
+        |row| uint(row, 0),
+    )?;
+    if above > 0 {
+        report.miscounted.push(format!("{above} mailboxes would give a seq twice"));
+    }
+    Ok(())
 }

@@ -1,272 +1,255 @@
-//! Mailboxes in SQL.
+//! Mailboxes: storing, reading, acknowledging.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
-use super::mailbox::{Mailbox, Tag};
-use super::tokens::kind;
-use super::upkeep::{LEFT_ENVELOPES, leave};
-use super::{Queue, Result, SqliteStore, Tx};
-use crate::protocol::envelopes::{Envelope, Gap};
-use crate::protocol::tokens::TokenKind;
+use super::SqliteStore;
+use super::memory::mailbox_of;
+use super::queue::Lane;
+use super::rows::{self, StoredRow};
+use super::slices::{self, SLICE_ROWS_MAX};
+use super::values::{blob_or_none, int, uint, uint_or_none};
+use super::writer::Tx;
+use crate::protocol::envelopes::{Envelope, Gap, ListName};
 use crate::protocol::{Bytes, DeviceId, Seq, TokenHash};
-use crate::store::{Acked, Enqueue, Enqueued, Envelopes, NewEnvelope, Waiting};
+use crate::store::{Acked, Enqueue, Enqueued, Envelopes, Result, StoreError, Waiting};
 
 #[async_trait]
 impl Envelopes for SqliteStore {
     async fn enqueue(&self, send: Enqueue) -> Result<Enqueued> {
-        let bytes = send.envelopes.iter().map(|envelope| envelope.body.len()).sum();
-        self.write(Queue::Sends, bytes, move |tx| enqueue(tx, &send)).await
+        let bytes = send.envelopes.iter().map(|envelope| envelope.body.len() + envelope.wrap.len()).sum();
+        self.write(Lane::Sends, bytes, move |tx| enqueue(tx, &send)).await
     }
 
     async fn waiting(&self, device: DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> Result<Waiting> {
-        loop {
-            let (page, damaged) =
-                self.readers.read(move |connection| waiting(connection, &device, after, limit, bytes_max, now)).await?;
-            if damaged.is_empty() {
-                return Ok(page);
+        for _ in 0..DAMAGED_PAGES_MAX {
+            let page = self.read(move |connection| page(connection, &device, after, limit, bytes_max, now)).await?;
+            let damaged = match page {
+                Page::Good(waiting) => return Ok(waiting),
+                Page::Damaged(seqs) => seqs,
+            };
+            let removed = self.write(Lane::Urgent, 0, move |tx| remove_damaged(tx, &device, &damaged)).await?;
+            if removed > 0 {
+                tracing::warn!(rows = removed, "damaged envelopes were removed; the disk or the memory may be failing");
             }
-            self.urgent(move |tx| set_aside(tx, &device, &damaged)).await?;
         }
+        Err(StoreError::Busy)
     }
 
     async fn ack(&self, device: DeviceId, seqs: Vec<Seq>, through: Option<Seq>, now: u64) -> Result<Acked> {
-        self.urgent(move |tx| ack(tx, &device, &seqs, through, now)).await
+        self.write(Lane::Urgent, 0, move |tx| ack(tx, &device, &seqs, through, now)).await
     }
 }
 
-fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> rusqlite::Result<Enqueued> {
-    let found = tx
-        .connection
-        .prepare_cached(
-            "SELECT a.id, a.epoch, a.version, t.kind, t.envelopes_max, t.used_tag
-             FROM tokens t
-             JOIN accounts a ON a.id = t.account
-             WHERE t.hash = ?1 AND (t.expires_at IS NULL OR t.expires_at > ?2)",
-        )?
-        .query_row(params![send.token.0, send.now], |row| {
-            let list: (u32, u64) = (row.get(1)?, row.get(2)?);
-            let used: Option<Tag> = row.get(5)?;
-            Ok((row.get::<_, i64>(0)?, list, kind(row.get(3)?), row.get::<_, Option<u64>>(4)?, used))
+/// What a send needs to know of its token.
+struct Token {
+    account: i64,
+    once: bool,
+    expires_at: Option<u64>,
+    envelopes_max: Option<u64>,
+    used_tag: Option<[u8; 16]>,
+    list: ListName,
+}
+
+fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Token>> {
+    let mut find = connection.prepare_cached(
+        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version
+         FROM tokens
+         JOIN accounts ON accounts.id = tokens.account
+         WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
+    )?;
+    let token = find.query_row([hash.as_bytes()], |row| {
+        Ok(Token {
+            account: row.get(0)?,
+            once: row.get::<_, i64>(1)? == 2,
+            expires_at: uint_or_none(row, 2)?,
+            envelopes_max: uint_or_none(row, 3)?,
+            used_tag: blob_or_none(row, 4)?,
+            list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
         })
-        .optional()?;
-    let Some((account, list, kind, max, used)) = found else { return Ok(Enqueued::NoSuchToken) };
-    if list != (send.list.epoch, send.list.version) {
-        return Ok(Enqueued::ListChanged);
-    }
-    if used.is_some_and(|used| used != send.repeat_tag) {
+    });
+    token.optional()
+}
+
+fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
+    let connection = tx.connection;
+    let Some(token) = find_token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
+    let used_up = token.once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag);
+    if used_up || token.expires_at.is_some_and(|expires_at| expires_at <= send.now) {
         return Ok(Enqueued::NoSuchToken);
     }
-    let mut full = Vec::new();
+    if token.list != send.list {
+        return Ok(Enqueued::ListChanged);
+    }
+    let mut mailboxes = Vec::with_capacity(send.envelopes.len());
     for envelope in &send.envelopes {
-        let mailbox: Mailbox = tx
-            .connection
-            .prepare_cached("SELECT mailbox FROM devices WHERE device = ?1 AND account = ?2")?
-            .query_row(params![envelope.device.0, account], |row| row.get(0))?;
-        if tx.memory.is_gone(mailbox, &send.repeat_tag, send.now)
-            || tx.memory.mailbox(tx.connection, mailbox)?.has(&send.repeat_tag)
-        {
+        match mailbox_of(connection, &envelope.device)? {
+            Some((mailbox, account)) if account == token.account => mailboxes.push(mailbox),
+            _ => return Ok(Enqueued::ListChanged),
+        }
+    }
+    let (limits, mut full) = (tx.memory.limits, Vec::new());
+    for (envelope, id) in send.envelopes.iter().zip(mailboxes) {
+        let gone = tx.memory.repeats.knows(id, &send.repeat_tag, send.now);
+        let mailbox = tx.memory.mailbox(connection, id)?;
+        if gone || mailbox.waits(&send.repeat_tag) {
             continue;
         }
         let bytes = envelope.body.len() as u64;
-        if tx.memory.room_for(tx.connection, mailbox, &send.token, bytes, max)? {
-            insert(tx, mailbox, envelope, send.repeat_tag, send.token)?;
-        } else {
+        if !mailbox.has_room(&send.token, bytes, token.envelopes_max, limits) {
             full.push(envelope.device);
+            continue;
         }
+        let seq = mailbox.take_seq(connection)?;
+        rows::insert(connection, id, seq, &send.repeat_tag, envelope)?;
+        mailbox.add(seq, send.repeat_tag, bytes, &send.token);
+        tx.effects.envelopes += 1;
+        tx.effects.bytes += int(bytes);
+        tx.effects.woken.push(envelope.device);
     }
-    if full.len() == send.envelopes.len() && !full.is_empty() {
+    if !full.is_empty() && full.len() == send.envelopes.len() {
         return Ok(Enqueued::AllFull);
     }
-    if kind == TokenKind::Once && used.is_none() {
-        tx.connection
-            .prepare_cached("UPDATE tokens SET used_tag = ?2 WHERE hash = ?1")?
-            .execute(params![send.token.0, send.repeat_tag])?;
+    if token.once && token.used_tag.is_none() {
+        let mut mark = connection.prepare_cached(
+            "UPDATE tokens
+             SET used_tag = ?2
+             WHERE hash = ?1",
+        )?;
+        mark.execute((send.token.as_bytes(), send.repeat_tag))?;
     }
     Ok(Enqueued::Queued { full })
 }
 
-fn insert(tx: &mut Tx<'_>, mailbox: Mailbox, envelope: &NewEnvelope, tag: Tag, token: TokenHash) -> rusqlite::Result<()> {
-    let state = tx.memory.mailbox(tx.connection, mailbox)?;
-    let seq = state.next_seq;
-    if seq >= state.reserved {
-        tx.connection
-            .prepare_cached("UPDATE devices SET next_seq = ?2 WHERE mailbox = ?1")?
-            .execute(params![mailbox, seq + SEQS_RESERVED])?;
-        state.reserved = seq + SEQS_RESERVED;
-    }
-    state.next_seq = seq + 1;
-    state.insert(seq, tag, envelope.body.len() as u64, Some(token));
-    let checksum = checksum(&envelope.device, seq, envelope.expires_at, &tag, &envelope.wrap, &envelope.body);
-    tx.connection
-        .prepare_cached(
-            "INSERT INTO envelopes (mailbox, seq, expires_at, repeat_tag, checksum, wrap, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![mailbox, seq, envelope.expires_at, tag, checksum, envelope.wrap, envelope.body])?;
-    tx.after.wake.push(envelope.device);
-    Ok(())
+enum Page {
+    Good(Waiting),
+    /// These seqs fail their checksum.
+    Damaged(Vec<u64>),
 }
 
-/// The page, and the seqs of rows that are not as they were written.
-fn waiting(
-    connection: &Connection,
-    device: &DeviceId,
-    after: Seq,
-    limit: u64,
-    bytes_max: u64,
-    now: u64,
-) -> rusqlite::Result<(Waiting, Vec<u64>)> {
-    let mut page = Waiting { envelopes: Vec::new(), drained: true, gap: None };
-    let found: Option<(Mailbox, u64, u64, u64)> = connection
-        .prepare_cached("SELECT mailbox, gap_count, gap_through, acked_through FROM devices WHERE device = ?1")?
-        .query_row([device.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()?;
-    let Some((mailbox, gap_count, gap_through, acked_through)) = found else { return Ok((page, Vec::new())) };
-    let (expired, expired_through): (u64, u64) = connection
-        .prepare_cached(
-            "SELECT COUNT(*), COALESCE(MAX(seq), 0)
-             FROM envelopes
-             WHERE mailbox = ?1 AND seq > ?2 AND expires_at <= ?3",
-        )?
-        .query_row(params![mailbox, acked_through, now], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (count, through) = (gap_count + expired, gap_through.max(expired_through));
-    page.gap = (count > 0).then_some(Gap { count, through: Seq(through) });
-
-    let mut statement = connection.prepare_cached(
+fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> SqlResult<Page> {
+    let mut find = connection.prepare_cached(
+        "SELECT id, gap_count, gap_through, coalesce(gone_through, 0)
+         FROM mailboxes
+         WHERE id = (SELECT mailbox FROM devices WHERE device = ?1)",
+    )?;
+    let found = find.query_row([device.as_bytes()], |row| {
+        Ok((row.get::<_, i64>(0)?, Gap { count: uint(row, 1)?, through: Seq(uint(row, 2)?) }, uint(row, 3)?))
+    });
+    let mut waiting = Waiting { envelopes: Vec::new(), drained: true, gap: None };
+    let Some((mailbox, gap, gone_through)) = found.optional()? else { return Ok(Page::Good(waiting)) };
+    waiting.gap = (gap.count > 0).then_some(gap);
+    let (mut damaged, mut bytes) = (Vec::new(), 0);
+    let mut select = connection.prepare_cached(
         "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
          FROM envelopes
          WHERE mailbox = ?1 AND seq > ?2 AND expires_at > ?3
-         ORDER BY seq
-         LIMIT ?4",
+         ORDER BY seq",
     )?;
-    let mut rows = statement.query(params![mailbox, after.0.max(acked_through), now, limit + 1])?;
-    let (mut bytes, mut damaged) = (0, Vec::new());
-    while let Some(row) = rows.next()? {
-        let (seq, expires_at): (u64, u64) = (row.get(0)?, row.get(1)?);
-        let body: Vec<u8> = row.get(5)?;
-        bytes += body.len() as u64;
-        if page.envelopes.len() as u64 == limit || (bytes > bytes_max && !page.envelopes.is_empty()) {
-            page.drained = false;
-            break;
-        }
-        let (tag, sum, wrap): (Tag, [u8; 16], Vec<u8>) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        if checksum(device, seq, expires_at, &tag, &wrap, &body) != sum {
-            damaged.push(seq);
+    let mut select = select.query((mailbox, int(after.0.max(gone_through)), int(now)))?;
+    while let Some(row) = select.next()? {
+        let row = StoredRow::read(row);
+        if !row.is_sound(device) {
+            damaged.push(row.seq);
             continue;
         }
-        page.envelopes.push(Envelope { seq: Seq(seq), expires_at, wrap: Bytes(wrap), body: Bytes(body) });
-    }
-    Ok((page, damaged))
-}
-
-/// Takes damaged rows out of the way: gone, counted, and in the gap.
-fn set_aside(tx: &mut Tx<'_>, device: &DeviceId, damaged: &[u64]) -> rusqlite::Result<()> {
-    let mailbox: Option<Mailbox> = tx
-        .connection
-        .prepare_cached("SELECT mailbox FROM devices WHERE device = ?1")?
-        .query_row([device.0], |row| row.get(0))
-        .optional()?;
-    let Some(mailbox) = mailbox else { return Ok(()) };
-    for seq in damaged {
-        let removed = tx
-            .connection
-            .prepare_cached("DELETE FROM envelopes WHERE mailbox = ?1 AND seq = ?2")?
-            .execute(params![mailbox, seq])?;
-        if removed == 1 {
-            add_to_gap(tx.connection, mailbox, 1, *seq)?;
-            tx.connection.prepare_cached("UPDATE relay SET damaged = damaged + 1")?.execute([])?;
-            tracing::error!("a row of an envelope is damaged: it was set aside and its recipient told; check the disk");
+        let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > bytes_max;
+        if over || waiting.envelopes.len() as u64 >= limit {
+            waiting.drained = false;
+            break;
         }
+        bytes += row.body.len() as u64;
+        waiting.envelopes.push(Envelope {
+            seq: Seq(row.seq),
+            expires_at: row.expires_at,
+            wrap: Bytes(row.wrap.to_vec()),
+            body: Bytes(row.body.to_vec()),
+        });
     }
-    tx.memory.forget(mailbox);
-    tx.after.deleted = true;
-    Ok(())
+    Ok(if damaged.is_empty() { Page::Good(waiting) } else { Page::Damaged(damaged) })
 }
 
-/// So many went unread, the highest of them `through`.
-pub(super) fn add_to_gap(connection: &Connection, mailbox: Mailbox, count: u64, through: u64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE devices
-             SET gap_count = gap_count + ?2, gap_through = MAX(gap_through, ?3)
-             WHERE mailbox = ?1 AND acked_through < ?3",
-        )?
-        .execute(params![mailbox, count, through])?;
-    Ok(())
+/// Removes those of the rows that are damaged indeed, and lets the gap and the count say so. Gives how many.
+fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult<u64> {
+    let connection = tx.connection;
+    let Some((mailbox, _)) = mailbox_of(connection, device)? else { return Ok(0) };
+    let mut removed = 0;
+    for seq in seqs.iter().take(SLICE_ROWS_MAX) {
+        let mut find = connection.prepare_cached(
+            "SELECT seq, expires_at, repeat_tag, checksum, wrap, body, id, coalesce(length(body), 0)
+             FROM envelopes
+             WHERE mailbox = ?1 AND seq = ?2",
+        )?;
+        let damaged = find.query_row((mailbox, int(*seq)), |row| {
+            Ok(if StoredRow::read(row).is_sound(device) { None } else { Some((row.get::<_, i64>(6)?, uint(row, 7)?)) })
+        });
+        let Some((id, bytes)) = damaged.optional()?.flatten() else { continue };
+        slices::delete_row(tx, id, bytes)?;
+        slices::add_gap(tx, mailbox, 1, *seq)?;
+        // Its tag is not kept: who sends it again brings back what the disk lost.
+        if let Some(held) = tx.memory.mailbox_at_hand(mailbox) {
+            held.remove(*seq);
+        }
+        removed += 1;
+    }
+    let mut count = connection.prepare_cached(
+        "UPDATE relay
+         SET damaged = damaged + ?1",
+    )?;
+    count.execute([int(removed)])?;
+    tx.effects.woken.push(*device);
+    Ok(removed)
 }
 
-fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, now: u64) -> rusqlite::Result<Acked> {
-    let found: Option<(Mailbox, u64)> = tx
-        .connection
-        .prepare_cached("SELECT mailbox, gap_through FROM devices WHERE device = ?1")?
-        .query_row([device.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((mailbox, gap_through)) = found else { return Ok(Acked::Removed(0)) };
-    let highest = seqs.iter().chain(&through).map(|seq| seq.0).max().unwrap_or(0);
-    let state = tx.memory.mailbox(tx.connection, mailbox)?;
-    if highest >= state.next_seq {
+fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, now: u64) -> SqlResult<Acked> {
+    let connection = tx.connection;
+    let Some((id, _)) = mailbox_of(connection, device)? else { return Ok(Acked::Removed(0)) };
+    let mailbox = tx.memory.mailbox(connection, id)?;
+    let highest = seqs.iter().copied().chain(through).max().unwrap_or(Seq(0)).0;
+    if mailbox.not_given(highest) {
         return Ok(Acked::SeqNotGiven);
     }
-    let mut going = through.map_or_else(Vec::new, |through| state.through(through.0));
-    going.extend(seqs.iter().map(|seq| seq.0).filter(|seq| state.has_seq(*seq)));
-    going.sort_unstable();
-    going.dedup();
-    let removed = going.len() as u64;
-
-    // What had expired below the acknowledgement was told as a gap, and goes with it.
-    let expired: Vec<u64> = tx
-        .connection
-        .prepare_cached("SELECT seq FROM envelopes WHERE mailbox = ?1 AND seq <= ?2 AND expires_at <= ?3")?
-        .query_map(params![mailbox, highest, now], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    going.extend(expired.into_iter().filter(|seq| going.binary_search(seq).is_err()).collect::<Vec<_>>());
-
-    for seq in &going {
-        if let Some(tag) = tx.memory.mailbox(tx.connection, mailbox)?.remove(*seq) {
-            tx.memory.remember_gone(mailbox, tag, now);
+    let named: BTreeSet<u64> = seqs.iter().map(|seq| seq.0).collect();
+    let up_to = through.map_or(Vec::new(), |through| mailbox.seqs_through(through.0));
+    // A long tail becomes invisible at once and is removed in slices.
+    let long = up_to.len() > SLICE_ROWS_MAX;
+    let mut gone: Vec<(u64, bool)> = named.iter().map(|seq| (*seq, true)).collect();
+    gone.extend(up_to.into_iter().filter(|seq| !named.contains(seq)).map(|seq| (seq, !long)));
+    let (mut removed, mut rows, mut bytes) = (0, 0, 0);
+    for (seq, at_once) in gone {
+        let Some(held) = tx.memory.mailbox(connection, id)?.remove(seq) else { continue };
+        tx.memory.repeats.add(id, held.tag, now);
+        removed += 1;
+        if at_once {
+            rows += rows::delete(connection, id, seq)?;
+            bytes += held.bytes;
         }
     }
-    if let Some(through) = through {
-        tx.connection
-            .prepare_cached("UPDATE devices SET acked_through = MAX(acked_through, ?2) WHERE mailbox = ?1")?
-            .execute(params![mailbox, through.0])?;
+    tx.removed(rows, bytes);
+    if let Some(through) = through.filter(|_| long) {
+        let mut leave = connection.prepare_cached(
+            "UPDATE mailboxes
+             SET gone_through = max(coalesce(gone_through, 0), ?2)
+             WHERE id = ?1",
+        )?;
+        leave.execute([id, int(through.0)])?;
+        tx.effects.leftovers = true;
+        tx.effects.deleted = true;
     }
-    if gap_through > 0 && highest >= gap_through {
-        tx.connection
-            .prepare_cached("UPDATE devices SET gap_count = 0, gap_through = 0 WHERE mailbox = ?1")?
-            .execute([mailbox])?;
+    let mailbox = tx.memory.mailbox(connection, id)?;
+    if mailbox.gap_through > 0 && highest >= mailbox.gap_through {
+        mailbox.gap_through = 0;
+        let mut end = connection.prepare_cached(
+            "UPDATE mailboxes
+             SET gap_count = 0, gap_through = 0
+             WHERE id = ?1",
+        )?;
+        end.execute([id])?;
     }
-    let (now_gone, later) = going.split_at(going.len().min(ACK_ROWS_MAX));
-    for seq in now_gone {
-        tx.connection
-            .prepare_cached("DELETE FROM envelopes WHERE mailbox = ?1 AND seq = ?2")?
-            .execute(params![mailbox, seq])?;
-    }
-    if let (false, Some(through)) = (later.is_empty(), through) {
-        leave(tx, LEFT_ENVELOPES, mailbox, through.0 as i64)?;
-    }
-    tx.after.deleted |= !going.is_empty();
     Ok(Acked::Removed(removed))
 }
 
-/// SHA-256 of everything that a row says, cut to 16 bytes.
-pub(super) fn checksum(device: &DeviceId, seq: u64, expires_at: u64, tag: &Tag, wrap: &[u8], body: &[u8]) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update(device.0);
-    hash.update(seq.to_be_bytes());
-    hash.update(expires_at.to_be_bytes());
-    hash.update(tag);
-    hash.update(wrap);
-    hash.update(body);
-    let full: [u8; 32] = hash.finalize().into();
-    let mut cut = [0; 16];
-    cut.copy_from_slice(&full[..16]);
-    cut
-}
-
-/// Seqs reserved at once: a crash skips as many at most.
-const SEQS_RESERVED: u64 = 64;
-/// Rows that an acknowledgement removes itself; the rest follows in slices. `seqs` alone are never more.
-const ACK_ROWS_MAX: usize = 128;
+/// Pages of damage that one read clears away; far more than a page has rows.
+const DAMAGED_PAGES_MAX: usize = 128;

@@ -1,140 +1,201 @@
-//! The store on SQLite: one thread that writes, a pool of readers, one file.
+//! The store on SQLite: one file, one writing thread, a few reading connections.
 //!
-//! `open` looks at what is there before SQLite touches it. `writer` owns the one writing connection and commits whatever
-//! waits together. Each topic file holds the SQL of its part of the trait, beside the function that binds it.
+//! Writes are closures that go through `writer`'s queue and are committed together; reads go to a pool on blocking
+//! threads. Nobody else opens the file while a relay runs (`server` holds a lock on the directory), which is what lets the
+//! writer keep each mailbox's state in memory and lets only it run checkpoints.
 
 mod accounts;
 mod check;
 mod envelopes;
+mod fate;
 mod keys;
-mod mailbox;
+mod memory;
 mod open;
 mod passes;
-mod reader;
+mod purge;
+mod queue;
+mod routes;
+mod rows;
+mod slices;
+mod stats;
 mod tokens;
-mod upkeep;
+mod values;
 mod writer;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
 
 pub use check::{CheckReport, check};
-pub use open::OpenError;
+pub use fate::OnFailure;
+pub use open::{OpenError, OpenErrorKind};
 
-use super::{CommitListener, Result, Store};
-use mailbox::Memory;
-use reader::Readers;
-use tokens::Routes;
-use writer::{Queue, Tx, Writer};
+use super::{CommitListener, Result, Store, StoreError};
+use fate::Fate;
+use queue::{Lane, Queue};
+use routes::Routes;
+use writer::{Tx, Writer};
 
-/// What a SQLite store is told when it is opened.
+/// What a store is told when it is opened.
 #[derive(Clone)]
 pub struct Settings {
-    /// The directory of `restante.db`; made when it is not there.
+    /// The data directory; the store's files are `restante.db` and, beside it, `-wal` and `-shm`.
     pub dir: PathBuf,
     /// The database file grows no larger, in bytes.
     pub disk_bytes_max: u64,
-    /// Reading connections.
+    /// Reading connections, and so blocking threads.
     pub readers: u32,
-    /// Operations that wait for the writer in each of its two queues.
+    /// Writes that wait, of each of the two kinds; beyond, they are refused as busy.
     pub queue_max: usize,
-    /// Mailboxes whose state the writer keeps in memory.
+    /// Mailboxes and waiting envelopes whose state the writer keeps in memory, some 100 bytes each.
     pub mailbox_cache_max: usize,
-    /// Tokens whose route is kept in memory.
+    /// Tokens, and accounts, whose routes are kept in memory.
     pub route_cache_max: usize,
     /// Envelopes waiting for one device.
     pub mailbox_envelopes_max: u64,
-    /// Bytes of bodies waiting for one device.
+    /// Bytes of their bodies.
     pub mailbox_bytes_max: u64,
     /// How long a repeat is known after its envelope is gone, in seconds.
     pub repeats_secs: u64,
-    /// Repeats so known, in all.
+    /// How many such repeats are known in all; the oldest go first.
     pub repeats_max: usize,
-    /// Called once, with what happened, when the store can no longer be trusted. The process is to end.
-    pub on_failure: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Told when the store has failed: whoever runs it ends the process.
+    pub on_failure: OnFailure,
 }
 
 impl Settings {
-    /// The defaults for a data directory.
+    /// The defaults, for a data directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             disk_bytes_max: 16 << 30,
             readers: 4,
             queue_max: 1_024,
-            mailbox_cache_max: 4_096,
-            route_cache_max: 16_384,
+            mailbox_cache_max: 262_144,
+            route_cache_max: 65_536,
             mailbox_envelopes_max: 10_000,
             mailbox_bytes_max: 64 << 20,
             repeats_secs: 600,
             repeats_max: 1_000_000,
-            on_failure: Arc::new(|what| tracing::error!("the store failed: {what}")),
+            on_failure: Arc::new(|_| {}),
         }
     }
 }
 
-/// The database's name in the data directory.
-pub const DATABASE: &str = "restante.db";
-
-/// A store on a SQLite file. One a file: whoever opens it holds the data directory's lock.
+/// A store in one SQLite file.
 pub struct SqliteStore {
-    writer: Writer,
-    readers: Readers,
+    file: PathBuf,
+    fate: Arc<Fate>,
+    queue: Arc<Queue>,
     routes: Arc<Routes>,
-    database: PathBuf,
+    listener: Arc<OnceLock<CommitListener>>,
+    pool: Mutex<Option<Pool>>,
+    permits: Arc<Semaphore>,
+    readers: u32,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
+type Pool = r2d2::Pool<SqliteConnectionManager>;
+
 impl SqliteStore {
-    /// Opens the database of a data directory, or makes it. What is foreign, newer or damaged is refused, untouched.
+    /// Opens the database of a data directory, making both where there is none. Refuses, and leaves as it was, whatever is
+    /// not this program's, is newer than it, or is damaged. Blocks; called before the first request.
     pub fn open(settings: Settings) -> std::result::Result<Self, OpenError> {
-        let database = settings.dir.join(DATABASE);
-        let connection = open::writer(&settings, &database)?;
+        let (connection, pool) = open::open(&settings)?;
+        let fate = Arc::new(Fate::new(Arc::clone(&settings.on_failure)));
+        let queue = Arc::new(Queue::new(settings.queue_max));
         let routes = Arc::new(Routes::new(settings.route_cache_max));
-        let readers = Readers::open(&database, &settings)?;
-        let memory = Memory::new(&settings);
-        let writer = Writer::start(connection, memory, &database, &settings, Arc::clone(&routes), readers.failure())?;
-        Ok(Self { writer, readers, routes, database })
+        let listener = Arc::new(OnceLock::new());
+        let writer = Writer::new(connection, &settings, &queue, &fate, &routes, &listener);
+        let thread = std::thread::Builder::new()
+            .name("restante-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|error| OpenError::new(OpenErrorKind::CannotCreate, "the writer's thread could not be started", &error))?;
+        Ok(Self {
+            file: open::file(&settings.dir),
+            fate,
+            queue,
+            routes,
+            listener,
+            pool: Mutex::new(Some(pool)),
+            permits: Arc::new(Semaphore::new(settings.readers.max(1) as usize)),
+            readers: settings.readers.max(1),
+            writer: Mutex::new(Some(thread)),
+        })
     }
 
-    fn log(&self) -> PathBuf {
-        log_of(&self.database)
+    /// Runs a write on the writer's thread and gives its outcome once that is on disk. The closure may run more than once;
+    /// only its last run counts.
+    async fn write<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        bytes: usize,
+        op: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.fate.check()?;
+        let (job, answer) = writer::job(op);
+        self.queue.push(lane, bytes, job)?;
+        answer.await.unwrap_or_else(|_| self.fate.check().and(Err(StoreError::Closing)))
     }
 
-    /// Hands an operation to the writer and waits until it is committed.
-    async fn write<T, F>(&self, queue: Queue, bytes: usize, op: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
-    {
-        self.writer.submit(queue, bytes, op).await
-    }
-
-    /// An urgent operation of no size.
-    async fn urgent<T, F>(&self, op: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
-    {
-        self.write(Queue::Urgent, 0, op).await
+    /// Runs a read on a reading connection, in one snapshot.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.fate.check()?;
+        let permit = tokio::time::timeout(READER_WAIT, Arc::clone(&self.permits).acquire_owned());
+        let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closing)?;
+        let pool = lock(&self.pool).clone().ok_or(StoreError::Closing)?;
+        let fate = Arc::clone(&self.fate);
+        // The permit goes along: a dropped future must not let more readers in than there are connections.
+        let task = tokio::task::spawn_blocking(move || {
+            let (_permit, pool) = (permit, pool);
+            let connection = pool.get().map_err(|_| StoreError::Busy)?;
+            let snapshot = connection.unchecked_transaction().map_err(|error| fate.judge(&error))?;
+            read(&snapshot).map_err(|error| fate.judge(&error))
+        });
+        task.await.unwrap_or_else(|_| Err(self.fate.fail("a reader panicked".into())))
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     fn on_commit(&self, listener: CommitListener) {
-        self.writer.listen(listener);
+        // One, before the first request; a second would be a fault of the caller's that costs nobody an envelope.
+        let _ = self.listener.set(listener);
     }
 
     async fn close(&self) {
-        self.writer.close().await;
+        self.queue.close();
+        // Readers first: the writer can truncate the log only when nobody reads in it.
+        if let Ok(all) = self.permits.acquire_many(self.readers).await {
+            all.forget();
+            self.permits.close();
+        }
+        drop(lock(&self.pool).take());
+        let thread = lock(&self.writer).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
     }
 }
 
-/// The write-ahead log beside a database.
-fn log_of(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
-    PathBuf::from(name)
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// How long a read waits for one of the connections before it is refused as busy.
+const READER_WAIT: Duration = Duration::from_secs(2);

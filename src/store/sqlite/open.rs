@@ -1,264 +1,350 @@
-//! Opening: what is there is looked at with plain file reads first, so that a file which is not ours, newer or cut short is
-//! left as it was, without so much as a log beside it.
+//! Opening: what stands in the data directory is looked at by its header before SQLite touches it, so that what is refused
+//! stays as it was, with no log beside it.
+//!
+//! A new database is made whole under another name and then renamed: `restante.db` is never half made.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::cell::Cell;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::Settings;
+use super::{Pool, Settings};
 
-/// Why a database was not opened. Whatever it is, it was left as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another application's, or no database at all.
-    #[error("{} is not a restante database", .0.display())]
-    Foreign(PathBuf),
-    /// A newer version's.
-    #[error("{} has schema version {found}, and this program knows up to {known}", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-        /// Ours.
-        known: u32,
-    },
-    /// Cut short or otherwise not whole.
-    #[error("{} is damaged: {why}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// How one sees it.
-        why: String,
-    },
-    /// A directory or a device where the file should be.
-    #[error("{} is not a file", .0.display())]
-    NotAFile(PathBuf),
-    /// Not to be read or written by this user.
-    #[error("{} cannot be written: {why}", path.display())]
-    Denied {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        why: String,
-    },
-    /// It cannot be made.
-    #[error("{} cannot be made: {why}", path.display())]
-    CannotCreate {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        why: String,
-    },
-    /// The SQLite that is linked has a bug that damages databases.
-    #[error("the linked SQLite {0} is too old: 3.51.3 at least")]
-    OldSqlite(String),
+/// Why a database could not be opened, and what may help.
+#[derive(Debug)]
+pub struct OpenError {
+    kind: OpenErrorKind,
+    path: PathBuf,
+    detail: String,
+}
+
+/// What kind of refusal it is; whoever ends the process has an exit code for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenErrorKind {
+    /// Another program's file.
+    Foreign,
+    /// Made by a newer version of this program.
+    Newer,
+    /// Shorter than it says, or its structure is broken.
+    Damaged,
+    /// A directory, or another thing that is no file, stands in its place.
+    NotAFile,
+    /// Files or directory may not be read or written.
+    NotPermitted,
+    /// The directory or the file could not be made.
+    CannotCreate,
+    /// Another process has it open.
+    InUse,
 }
 
 impl OpenError {
-    /// The next step.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Foreign(_) => "name another directory with `--data`; nothing was changed".into(),
-            Self::Newer { .. } => {
-                "run the newer program again, or go back to a backup made before it; nothing was changed".into()
-            }
-            Self::Damaged { .. } => {
-                "`restante check` looks closer; go back to a backup, or move the file aside; never delete the -wal file alone"
-                    .into()
-            }
-            Self::NotAFile(_) => "move it away, or name another directory with `--data`".into(),
-            Self::Denied { path, .. } => format!("give this user the right to write {} and what is in it", path.display()),
-            Self::CannotCreate { .. } => "name a directory that can be made with `--data`".into(),
-            Self::OldSqlite(_) => "build with the bundled SQLite".into(),
-        }
+    pub(super) fn new(kind: OpenErrorKind, what: &str, cause: impl fmt::Display) -> Self {
+        Self { kind, path: PathBuf::new(), detail: format!("{what}: {cause}") }
     }
 
-    /// The process's exit code for it.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Foreign(_) | Self::Newer { .. } | Self::Damaged { .. } | Self::NotAFile(_) => 65,
-            Self::CannotCreate { .. } => 73,
-            Self::Denied { .. } => 77,
-            Self::OldSqlite(_) => 1,
-        }
+    fn at(kind: OpenErrorKind, path: &Path, detail: impl Into<String>) -> Self {
+        Self { kind, path: path.to_path_buf(), detail: detail.into() }
     }
 
-    pub(super) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
-        let path = path.to_path_buf();
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
-                Self::Denied { path, why: error.to_string() }
+    fn io(path: &Path, otherwise: OpenErrorKind, what: &str, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenErrorKind::NotPermitted,
+            _ => otherwise,
+        };
+        Self::at(kind, path, format!("{what}: {error}"))
+    }
+
+    /// What kind of refusal it is.
+    pub fn kind(&self) -> OpenErrorKind {
+        self.kind
+    }
+
+    /// What may help.
+    pub fn hint(&self) -> &'static str {
+        match self.kind {
+            OpenErrorKind::Foreign => "give the relay a data directory of its own (`--data DIR`); this file was left as it is",
+            OpenErrorKind::Newer => "run the newer version of restante again, or restore a backup from before it was used",
+            OpenErrorKind::Damaged => "restore a backup; keep the file and its -wal beside it, they were left as they are",
+            OpenErrorKind::NotAFile => "move it away, or give the relay another data directory (`--data DIR`)",
+            OpenErrorKind::NotPermitted => {
+                "the data directory and its files must be writable and owned by the user who runs the relay"
             }
-            Some(rusqlite::ErrorCode::CannotOpen) => Self::CannotCreate { path, why: error.to_string() },
-            _ => Self::Damaged { path, why: error.to_string() },
+            OpenErrorKind::CannotCreate => "make the directory yourself, or give another one (`--data DIR`)",
+            OpenErrorKind::InUse => "stop whatever else has the database open; a running relay's is never opened a second time",
         }
     }
 }
 
-/// The writing connection: the database made, or looked at and upgraded.
-pub(super) fn writer(settings: &Settings, database: &Path) -> Result<Connection, OpenError> {
-    if rusqlite::version_number() < SQLITE_VERSION_MIN {
-        return Err(OpenError::OldSqlite(rusqlite::version().into()));
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.as_os_str().is_empty() {
+            f.write_str(&self.detail)
+        } else {
+            write!(f, "{}: {}", self.path.display(), self.detail)
+        }
     }
-    make_directory(&settings.dir)?;
-    let known = inspect(database)?;
-    if known == Found::Nothing {
-        create_file(database)?;
+}
+
+impl std::error::Error for OpenError {}
+
+type Result<T> = std::result::Result<T, OpenError>;
+
+/// The database of a data directory.
+pub(super) fn file(dir: &Path) -> PathBuf {
+    dir.join("restante.db")
+}
+
+/// Its log.
+pub(super) fn log_file(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// The writing connection and the readers' pool.
+pub(super) fn open(settings: &Settings) -> Result<(Connection, Pool)> {
+    assert!(rusqlite::version_number() >= SQLITE_VERSION_MIN, "this build's SQLite has the WAL-reset fault");
+    make_dir(&settings.dir)?;
+    let file = file(&settings.dir);
+    if !inspect(&file)? {
+        create(&settings.dir, &file)?;
     }
-    let failed = |error: rusqlite::Error| OpenError::of_sqlite(database, &error);
-    #[expect(clippy::disallowed_methods, reason = "the one place that opens the database to write")]
-    let mut connection = Connection::open_with_flags(
-        database,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
-    )
-    .map_err(failed)?;
-    settle(&connection, known, settings.disk_bytes_max).map_err(failed)?;
-    upgrade(&mut connection).map_err(failed)?;
+    may_write(&settings.dir, &file)?;
+    let refuse = |error: rusqlite::Error| refused(&file, &error);
+    let mut connection = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refuse)?;
+    upgrade(&mut connection, &file)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)).map_err(refuse)?;
+    if mode != "wal" {
+        return Err(OpenError::at(OpenErrorKind::NotPermitted, &file, "the file system does not allow a write-ahead log"));
+    }
+    let pages_max = settings.disk_bytes_max / PAGE_BYTES;
+    let writer_only = format!("PRAGMA wal_autocheckpoint=0; PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-65536;");
+    connection.execute_batch(&writer_only).map_err(refuse)?;
+    // What a crash left in the log, deleted content among it.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refuse)?;
+    connection.busy_timeout(CHECKPOINT_WAIT).map_err(refuse)?;
+    connection.wal_hook(Some(|_, pages| {
+        LOG_PAGES.set(u64::try_from(pages).unwrap_or(0));
+        Ok(())
+    }));
+    Ok((connection, readers(&file, settings.readers)?))
+}
+
+/// A connection with every pragma that all of them share.
+pub(super) fn connect(file: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that opens the database")]
+    let connection = Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    prepare(&connection)?;
     Ok(connection)
 }
 
-/// What stands at the database's path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// No file, or an empty one.
-    Nothing,
-    /// Ours, of a version that we know.
-    Ours,
-}
-
-/// Looks at the file's first 100 bytes and its length, and changes nothing.
-pub(super) fn inspect(database: &Path) -> Result<Found, OpenError> {
-    let path = || database.to_path_buf();
-    let metadata = match fs::symlink_metadata(database) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) => return Err(OpenError::Denied { path: path(), why: error.to_string() }),
-    };
-    if !metadata.is_file() {
-        return Err(OpenError::NotAFile(path()));
-    }
-    let denied = |error: std::io::Error| OpenError::Denied { path: path(), why: error.to_string() };
-    let mut file = OpenOptions::new().read(true).write(true).open(database).map_err(denied)?;
-    if metadata.len() == 0 {
-        return Ok(Found::Nothing);
-    }
-    let mut header = [0; 100];
-    if file.read_exact(&mut header).is_err() || !header.starts_with(b"SQLite format 3\0") {
-        return Err(OpenError::Foreign(path()));
-    }
-    let u32_at = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let (user_version, application_id) = (u32_at(60), u32_at(68));
-    if application_id != APPLICATION_ID {
-        return Err(OpenError::Foreign(path()));
-    }
-    if user_version > VERSION {
-        return Err(OpenError::Newer { path: path(), found: user_version, known: VERSION });
-    }
-    let page = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65_536,
-        size => u64::from(size),
-    };
-    let pages = u64::from(u32_at(28));
-    if page < 512 || metadata.len() % page != 0 || metadata.len() < page * pages {
-        let why = format!("it has {} bytes where its header says {}", metadata.len(), page * pages);
-        return Err(OpenError::Damaged { path: path(), why });
-    }
-    Ok(Found::Ours)
-}
-
-fn make_directory(dir: &Path) -> Result<(), OpenError> {
-    match fs::metadata(dir) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(OpenError::CannotCreate { path: dir.into(), why: "something else has its name".into() }),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| cannot_create(dir, &error))
-        }
-        Err(error) => Err(cannot_create(dir, &error)),
-    }
-}
-
-fn create_file(database: &Path) -> Result<File, OpenError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options.open(database).map_err(|error| cannot_create(database, &error))
-}
-
-fn cannot_create(path: &Path, error: &std::io::Error) -> OpenError {
-    let (path, why) = (path.to_path_buf(), error.to_string());
-    match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::Denied { path, why },
-        _ => OpenError::CannotCreate { path, why },
-    }
-}
-
-/// Everything that is set on the writing connection. Page size and vacuum mode stand before the first table, or not at all.
-fn settle(connection: &Connection, found: Found, disk_bytes_max: u64) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY)?;
-    if found == Found::Nothing {
-        connection.execute_batch("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;")?;
-    }
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(rusqlite::Error::InvalidQuery);
-    }
-    connection.execute_batch(
-        "PRAGMA synchronous = FULL;
-         PRAGMA secure_delete = ON;
-         PRAGMA foreign_keys = ON;
-         PRAGMA trusted_schema = OFF;
-         PRAGMA temp_store = MEMORY;
-         PRAGMA mmap_size = 0;
-         PRAGMA cell_size_check = ON;
-         PRAGMA wal_autocheckpoint = 0;
-         PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -65536;",
-    )?;
-    let pages = (disk_bytes_max / PAGE_BYTES).max(1);
-    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
-    harden(connection)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    Ok(())
-}
-
-/// Also for the readers: what a damaged or hostile schema could use is off.
-pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(2))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
-    Ok(())
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.execute_batch(
+        "PRAGMA synchronous=FULL;
+         PRAGMA secure_delete=ON;
+         PRAGMA foreign_keys=ON;
+         PRAGMA trusted_schema=OFF;
+         PRAGMA temp_store=MEMORY;
+         PRAGMA mmap_size=0;
+         PRAGMA cell_size_check=ON;",
+    )
 }
 
-/// Brings the schema to our version, in one transaction.
-fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    for upgrade in UPGRADES.iter().skip(version as usize) {
-        transaction.execute_batch(upgrade)?;
-    }
-    if version < VERSION {
-        transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"))?;
-    }
-    transaction.execute("INSERT OR IGNORE INTO relay (id, clock_mark, damaged) VALUES (1, 0, 0)", [])?;
-    transaction.commit()
+fn readers(file: &Path, count: u32) -> Result<Pool> {
+    let manager = SqliteConnectionManager::file(file)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .with_init(|connection| {
+            prepare(connection)?;
+            connection.execute_batch("PRAGMA query_only=ON; PRAGMA cache_size=-8192;")
+        });
+    r2d2::Pool::builder()
+        .max_size(count.max(1))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_on_check_out(false)
+        .connection_timeout(CONNECTION_WAIT)
+        .build(manager)
+        .map_err(|error| OpenError::at(OpenErrorKind::NotPermitted, file, format!("the readers could not open it: {error}")))
 }
 
-/// The schema's versions, each what leads to it from the one before.
+fn make_dir(dir: &Path) -> Result<()> {
+    match fs::metadata(dir) {
+        Ok(there) if there.is_dir() => Ok(()),
+        Ok(_) => Err(OpenError::at(OpenErrorKind::NotAFile, dir, "the data directory is not a directory")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+                OpenError::io(dir, OpenErrorKind::CannotCreate, "the data directory could not be made", &error)
+            })
+        }
+        Err(error) => Err(OpenError::io(dir, OpenErrorKind::CannotCreate, "the data directory could not be reached", &error)),
+    }
+}
+
+/// Looks at a file's header and length, and touches nothing. False when there is none.
+pub(super) fn inspect(file: &Path) -> Result<bool> {
+    let there = match fs::metadata(file) {
+        Ok(there) => there,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(OpenError::io(file, OpenErrorKind::NotPermitted, "the database cannot be reached", &error)),
+    };
+    if !there.is_file() {
+        return Err(OpenError::at(OpenErrorKind::NotAFile, file, "not a file, where the database belongs"));
+    }
+    let unreadable = |error| OpenError::io(file, OpenErrorKind::Damaged, "the database cannot be read", &error);
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    let opened = File::open(file).map_err(unreadable)?;
+    opened.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(unreadable)?;
+    let damaged = |detail: &str| Err(OpenError::at(OpenErrorKind::Damaged, file, detail));
+    if MAGIC.starts_with(&header[..header.len().min(MAGIC.len())]) && header.len() < HEADER_BYTES {
+        return damaged("the database is cut off");
+    }
+    if !header.starts_with(MAGIC) {
+        return Err(OpenError::at(OpenErrorKind::Foreign, file, "not a database of restante"));
+    }
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if number(68) != APPLICATION_ID {
+        return Err(OpenError::at(OpenErrorKind::Foreign, file, "the database of another program"));
+    }
+    if number(60) > version() {
+        return Err(newer(file, number(60)));
+    }
+    if number(60) == 0 || u64::from(u16::from_be_bytes([header[16], header[17]])) != PAGE_BYTES {
+        return damaged("the database's header is damaged");
+    }
+    // With a log, file and header may rightly disagree: a crash in mid-checkpoint is mended from it.
+    let log = fs::metadata(log_file(file)).map_or(0, |log| log.len());
+    if log == 0 && there.len() < u64::from(number(28)) * PAGE_BYTES {
+        return damaged("the database is cut off: shorter than its header says");
+    }
+    Ok(true)
+}
+
+/// Makes a database under another name, whole, and puts it in place.
+fn create(dir: &Path, file: &Path) -> Result<()> {
+    let cannot = |error: io::Error| OpenError::io(file, OpenErrorKind::CannotCreate, "the database could not be made", &error);
+    let unfinished = dir.join("restante.db.new");
+    for left in [log_file(&unfinished), unfinished.clone()] {
+        match fs::remove_file(&left) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
+            _ => {}
+        }
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(cannot)?;
+    make_schema(&unfinished).map_err(|error| {
+        let detail = format!("the database could not be made: {}", super::fate::sentence(&error));
+        OpenError::at(OpenErrorKind::CannotCreate, file, detail)
+    })?;
+    let made = File::open(&unfinished).and_then(|made| made.sync_all());
+    made.and_then(|()| fs::rename(&unfinished, file)).map_err(cannot)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(cannot)
+}
+
+fn make_schema(file: &Path) -> rusqlite::Result<()> {
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Neither can change once there is a table.
+    connection.execute_batch(&format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL;"))?;
+    connection.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE;
+         {SCHEMA}
+         PRAGMA application_id={APPLICATION_ID};
+         PRAGMA user_version={};
+         COMMIT;",
+        version()
+    ))?;
+    // Into the file, and the log away.
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// Brings an older database up to date, in one transaction.
+fn upgrade(connection: &mut Connection, file: &Path) -> Result<()> {
+    let refuse = |error: rusqlite::Error| refused(file, &error);
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(refuse)?;
+    if found > version() {
+        return Err(newer(file, found));
+    }
+    let missing = UPGRADES.iter().skip(found as usize).copied().collect::<Vec<_>>();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let steps = missing.join("\n");
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version={}; COMMIT;", version())).map_err(refuse)
+}
+
+/// That writing is allowed is asked before SQLite opens anything: it would fall back to reading.
+fn may_write(dir: &Path, file: &Path) -> Result<()> {
+    let refuse = |path: &Path, error: io::Error| {
+        Err(OpenError::io(path, OpenErrorKind::NotPermitted, "the relay may not write here", &error))
+    };
+    if let Err(error) = OpenOptions::new().append(true).open(file) {
+        return refuse(file, error);
+    }
+    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(dir, access).or_else(|error| refuse(dir, error.into()))
+}
+
+fn newer(file: &Path, found: u32) -> OpenError {
+    let detail = format!("the database's schema is version {found}, newer than this program's {}", version());
+    OpenError::at(OpenErrorKind::Newer, file, detail)
+}
+
+pub(super) fn refused(file: &Path, error: &rusqlite::Error) -> OpenError {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => OpenErrorKind::Damaged,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenErrorKind::InUse,
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => OpenErrorKind::NotPermitted,
+        _ => OpenErrorKind::Damaged,
+    };
+    OpenError::at(kind, file, super::fate::sentence(error))
+}
+
+/// The schema's version that this program writes.
+pub(super) fn version() -> u32 {
+    UPGRADES.len() as u32
+}
+
+thread_local! {
+    // SQLite's hook takes a plain function; the writer's thread has one connection.
+    static LOG_PAGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Pages in the log after the last commit of this thread.
+pub(super) fn log_pages() -> u64 {
+    LOG_PAGES.get()
+}
+
+/// The log of this thread's connection is empty.
+pub(super) fn log_truncated() {
+    LOG_PAGES.set(0);
+}
+
+/// The page size; it can't change later. With 8 KiB a waiting 1 KiB envelope takes 1.2 KiB of file.
+pub(super) const PAGE_BYTES: u64 = 8_192;
+/// "rst1": this program's databases.
+const APPLICATION_ID: u32 = 0x7273_7431;
+const SCHEMA: &str = include_str!("../../../schema.sql");
+/// The file at index n brings version n to n + 1.
 const UPGRADES: &[&str] = &[include_str!("upgrades/001.sql")];
-/// The current version.
-const VERSION: u32 = UPGRADES.len() as u32;
-/// "REST".
-const APPLICATION_ID: u32 = 0x5245_5354;
-/// 8 KiB: 1.2 KiB a waiting 1 KiB envelope, where 4 KiB pages take 1.4. It cannot change later.
-const PAGE_BYTES: u64 = 8_192;
-/// Before 3.51.3 a checkpoint beside a write could damage the file.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const HEADER_BYTES: usize = 100;
+/// Before 3.51.3 a checkpoint beside a write could corrupt the file.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
-/// How long to wait for a lock; only ever held by a reader's start.
-pub(super) const BUSY: Duration = Duration::from_millis(250);
-const STATEMENTS_CACHED: usize = 128;
+/// How long a checkpoint waits for a reader, and so the writer stands still at most.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(250);
+/// How long a reader waits for its connection; there are as many as may read at once.
+const CONNECTION_WAIT: Duration = Duration::from_millis(500);
+/// Statements kept compiled; more than there are.
+const STATEMENTS_MAX: usize = 96;

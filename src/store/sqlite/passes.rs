@@ -1,53 +1,53 @@
-//! Passes in SQL.
+//! Passes.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::Result as SqlResult;
 
-use super::{Result, SqliteStore};
+use super::SqliteStore;
+use super::queue::Lane;
+use super::values::{blob, int, uint};
 use crate::protocol::Hash;
-use crate::store::{PassItem, Passes};
+use crate::store::{PassItem, Passes, Result};
 
 #[async_trait]
 impl Passes for SqliteStore {
     async fn add_pass(&self, pass: PassItem) -> Result<()> {
-        self.urgent(move |tx| {
-            tx.connection
-                .prepare_cached("INSERT OR IGNORE INTO passes (hash, uses_left, expires_at) VALUES (?1, ?2, ?3)")?
-                .execute(params![pass.hash.0, pass.uses_left, pass.expires_at])?;
+        self.write(Lane::Urgent, 0, move |tx| {
+            let mut insert = tx.connection.prepare_cached(
+                "INSERT INTO passes (hash, uses_left, expires_at)
+                 VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO NOTHING",
+            )?;
+            insert.execute((pass.hash.as_bytes(), int(pass.uses_left), int(pass.expires_at)))?;
             Ok(())
         })
         .await
     }
 
     async fn passes(&self, now: u64) -> Result<Vec<PassItem>> {
-        self.readers
-            .read(move |connection| {
-                connection
-                    .prepare_cached("SELECT hash, uses_left, expires_at FROM passes WHERE expires_at > ?1 ORDER BY hash")?
-                    .query_map([now], |row| {
-                        Ok(PassItem { hash: Hash(row.get(0)?), uses_left: row.get(1)?, expires_at: row.get(2)? })
-                    })?
-                    .collect()
-            })
-            .await
-    }
-
-    async fn revoke_pass(&self, hash: Hash) -> Result<bool> {
-        self.urgent(move |tx| {
-            let deleted = tx.connection.prepare_cached("DELETE FROM passes WHERE hash = ?1")?.execute([hash.0])?;
-            tx.after.deleted = true;
-            Ok(deleted == 1)
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT hash, uses_left, expires_at
+                 FROM passes
+                 WHERE uses_left > 0 AND expires_at > ?1
+                 ORDER BY hash",
+            )?;
+            let passes = select.query_and_then([int(now)], |row| -> SqlResult<PassItem> {
+                Ok(PassItem { hash: Hash(blob(row, 0)?), uses_left: uint(row, 1)?, expires_at: uint(row, 2)? })
+            })?;
+            passes.collect()
         })
         .await
     }
-}
 
-/// Uses a pass once; false when it is not good. Used up, it is gone.
-pub(super) fn use_one(connection: &Connection, pass: Option<&Hash>, now: u64) -> rusqlite::Result<bool> {
-    let Some(hash) = pass else { return Ok(false) };
-    let used = connection
-        .prepare_cached("UPDATE passes SET uses_left = uses_left - 1 WHERE hash = ?1 AND uses_left > 0 AND expires_at > ?2")?
-        .execute(params![hash.0, now])?;
-    connection.prepare_cached("DELETE FROM passes WHERE hash = ?1 AND uses_left = 0")?.execute([hash.0])?;
-    Ok(used == 1)
+    async fn revoke_pass(&self, hash: Hash) -> Result<bool> {
+        self.write(Lane::Urgent, 0, move |tx| {
+            let mut delete = tx.connection.prepare_cached(
+                "DELETE FROM passes
+                 WHERE hash = ?1",
+            )?;
+            Ok(delete.execute([hash.as_bytes()])? > 0)
+        })
+        .await
+    }
 }

@@ -1,183 +1,174 @@
-//! Delivery tokens in SQL, and the routes that are kept in memory.
+//! Delivery tokens, and where they lead.
 
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use lru::LruCache;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Result as SqlResult, Row};
 
-use super::accounts::current;
-use super::{Result, SqliteStore};
+use super::SqliteStore;
+use super::queue::Lane;
+use super::routes::{RouteAccount, RouteToken};
+use super::slices;
+use super::values::{blob, blob_or_none, int, uint, uint_or_none};
+use super::writer::Tx;
 use crate::protocol::envelopes::ListName;
 use crate::protocol::tokens::{TokenItem, TokenKind};
 use crate::protocol::{AccountId, DeviceId, SealingKey, TokenHash};
-use crate::store::{Route, RouteDevice, TokenAdded, TokenPage, Tokens};
-
-/// Routes by token. Emptied by every commit that could make one untrue; a query that began before that is not kept.
-pub(super) struct Routes {
-    kept: Mutex<Kept>,
-}
-
-struct Kept {
-    generation: u64,
-    routes: LruCache<TokenHash, (Route, Option<u64>)>,
-}
-
-impl Routes {
-    pub(super) fn new(max: usize) -> Self {
-        let routes = LruCache::new(NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN));
-        Self { kept: Mutex::new(Kept { generation: 0, routes }) }
-    }
-
-    pub(super) fn clear(&self) {
-        let mut kept = self.lock();
-        kept.generation += 1;
-        kept.routes.clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
+use crate::store::{Result, Route, RouteDevice, TokenAdded, TokenPage, Tokens};
 
 #[async_trait]
 impl Tokens for SqliteStore {
     async fn add_token(&self, account: AccountId, item: TokenItem, tokens_max: u64, now: u64) -> Result<TokenAdded> {
-        self.urgent(move |tx| {
-            let Some(owner) = current(tx.connection, &account)? else { return Ok(TokenAdded::TooMany) };
-            let known = tx
-                .connection
-                .prepare_cached(
-                    "SELECT hash, kind, expires_at, envelopes_max, used_tag IS NOT NULL, account
-                     FROM tokens
-                     WHERE hash = ?1",
-                )?
-                .query_row([item.hash.0], |row| Ok((token(row)?, row.get::<_, i64>(5)?)))
-                .optional()?;
-            if let Some((known, of)) = known {
-                let same = of == owner.id && TokenItem { used: item.used, ..known } == item;
-                return Ok(if same { TokenAdded::Added } else { TokenAdded::Taken });
-            }
-            let held: u64 = tx
-                .connection
-                .prepare_cached(
-                    "SELECT COUNT(*)
-                     FROM tokens
-                     WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
-                )?
-                .query_row(params![owner.id, now], |row| row.get(0))?;
-            if held >= tokens_max {
-                return Ok(TokenAdded::TooMany);
-            }
-            tx.connection
-                .prepare_cached(
-                    "INSERT INTO tokens (hash, account, kind, expires_at, envelopes_max)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![item.hash.0, owner.id, item.kind.byte(), item.expires_at, item.envelopes_max])?;
-            Ok(TokenAdded::Added)
+        self.write(Lane::Urgent, 0, move |tx| add_token(tx, &account, &item, tokens_max, now)).await
+    }
+
+    async fn tokens(&self, account: AccountId, after: Option<TokenHash>, limit: u64, now: u64) -> Result<TokenPage> {
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT tokens.hash, kind, expires_at, envelopes_max, used_tag
+                 FROM accounts
+                 JOIN tokens ON tokens.account = accounts.id
+                 WHERE accounts.account = ?1
+                   AND (?2 IS NULL OR tokens.hash > ?2)
+                   AND (expires_at IS NULL OR expires_at > ?3)
+                 ORDER BY tokens.hash
+                 LIMIT ?4",
+            )?;
+            let after = after.as_ref().map(TokenHash::as_bytes);
+            let values = (account.as_bytes(), after, int(now), int(limit.saturating_add(1)));
+            let mut tokens = select.query_and_then(values, item)?.collect::<SqlResult<Vec<_>>>()?;
+            let more = tokens.len() as u64 > limit;
+            tokens.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            Ok(TokenPage { tokens, more })
         })
         .await
     }
 
-    async fn tokens(&self, account: AccountId, after: Option<TokenHash>, limit: u64, now: u64) -> Result<TokenPage> {
-        self.readers
-            .read(move |connection| {
-                let after = after.map_or_else(Vec::new, |hash| hash.0.to_vec());
-                let mut tokens: Vec<TokenItem> = connection
-                    .prepare_cached(
-                        "SELECT t.hash, t.kind, t.expires_at, t.envelopes_max, t.used_tag IS NOT NULL
-                         FROM tokens t
-                         JOIN accounts a ON a.id = t.account
-                         WHERE a.account = ?1 AND t.hash > ?2 AND (t.expires_at IS NULL OR t.expires_at > ?3)
-                         ORDER BY t.hash
-                         LIMIT ?4",
-                    )?
-                    .query_map(params![account.0, after, now, limit + 1], token)?
-                    .collect::<rusqlite::Result<_>>()?;
-                let more = tokens.len() as u64 > limit;
-                tokens.truncate(limit as usize);
-                Ok(TokenPage { tokens, more })
-            })
-            .await
-    }
-
     async fn revoke_tokens(&self, account: AccountId, hashes: Vec<TokenHash>) -> Result<u64> {
-        self.urgent(move |tx| {
-            let Some(owner) = current(tx.connection, &account)? else { return Ok(0) };
+        self.write(Lane::Urgent, 0, move |tx| {
             let mut revoked = 0;
             for hash in &hashes {
-                revoked += tx
-                    .connection
-                    .prepare_cached("DELETE FROM tokens WHERE hash = ?1 AND account = ?2")?
-                    .execute(params![hash.0, owner.id])?;
+                let mut own = tx.connection.prepare_cached(
+                    "SELECT EXISTS (
+                       SELECT 1
+                       FROM tokens
+                       JOIN accounts ON accounts.id = tokens.account
+                       WHERE tokens.hash = ?1 AND accounts.account = ?2)",
+                )?;
+                if own.query_row((hash.as_bytes(), account.as_bytes()), |row| row.get(0))? {
+                    slices::delete_token(tx, *hash)?;
+                    revoked += 1;
+                }
             }
-            tx.after.routes_changed = true;
-            tx.after.deleted = true;
-            Ok(revoked as u64)
+            Ok(revoked)
         })
         .await
     }
 
     async fn route(&self, token: TokenHash, now: u64) -> Result<Option<Route>> {
-        let good = |expires_at: &Option<u64>| expires_at.is_none_or(|at| at > now);
-        let generation = {
-            let mut kept = self.routes.lock();
-            if let Some((route, expires_at)) = kept.routes.get(&token) {
-                return Ok(good(expires_at).then(|| route.clone()));
-            }
-            kept.generation
+        self.fate.check()?;
+        self.queue.check()?;
+        let (generation, found) = self.routes.find(&token);
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.read(move |connection| read_route(connection, &token)).await?.map(|(route, account)| {
+                let account = Arc::new(account);
+                self.routes.remember(generation, token, route.clone(), Arc::clone(&account));
+                (route, account)
+            }),
         };
-        let Some(found) = self.readers.read(move |connection| route(connection, &token)).await? else { return Ok(None) };
-        let mut kept = self.routes.lock();
-        if kept.generation == generation {
-            kept.routes.put(token, found.clone());
-        }
-        Ok(good(&found.1).then_some(found.0))
+        let good = found.filter(|(token, _)| token.expires_at.is_none_or(|expires_at| now < expires_at));
+        Ok(good.map(|(token, account)| account.route(token.kind)))
     }
 }
 
-fn route(connection: &Connection, token: &TokenHash) -> rusqlite::Result<Option<(Route, Option<u64>)>> {
-    let found = connection
-        .prepare_cached(
-            "SELECT a.id, a.account, t.kind, a.epoch, a.version, t.expires_at
-             FROM tokens t
-             JOIN accounts a ON a.id = t.account
-             WHERE t.hash = ?1",
-        )?
-        .query_row([token.0], |row| {
-            let id: i64 = row.get(0)?;
-            let route = Route {
-                account: AccountId(row.get(1)?),
-                kind: kind(row.get(2)?),
-                list: ListName { epoch: row.get(3)?, version: row.get(4)? },
-                devices: Vec::new(),
-            };
-            Ok((id, route, row.get(5)?))
-        })
-        .optional()?;
-    let Some((id, mut route, expires_at)) = found else { return Ok(None) };
-    route.devices = connection
-        .prepare_cached("SELECT device, sealing_key, seen_week FROM devices WHERE account = ?1 ORDER BY device")?
-        .query_map([id], |row| {
-            Ok(RouteDevice { device: DeviceId(row.get(0)?), sealing_key: SealingKey(row.get(1)?), seen_week: row.get(2)? })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Some((route, expires_at)))
+fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: u64, now: u64) -> SqlResult<TokenAdded> {
+    let connection = tx.connection;
+    let mut owner = connection.prepare_cached(
+        "SELECT id
+         FROM accounts
+         WHERE account = ?1",
+    )?;
+    // Deleted under a session that was still good: nothing to add to, and nobody to tell.
+    let Some(owner) = owner.query_row([account.as_bytes()], |row| row.get::<_, i64>(0)).optional()? else {
+        return Ok(TokenAdded::TooMany);
+    };
+    let mut known = connection.prepare_cached(
+        "SELECT tokens.hash, kind, expires_at, envelopes_max, used_tag, tokens.account, accounts.account IS NULL
+         FROM tokens
+         JOIN accounts ON accounts.id = tokens.account
+         WHERE tokens.hash = ?1",
+    )?;
+    let known = known.query_row([new.hash.as_bytes()], |row| Ok((item(row)?, row.get::<_, i64>(5)?, row.get::<_, bool>(6)?)));
+    if let Some((known, known_owner, deleted)) = known.optional()? {
+        if !deleted && known.expires_at.is_none_or(|expires_at| now < expires_at) {
+            let same = known_owner == owner
+                && known.kind == new.kind
+                && known.expires_at.map(int) == new.expires_at.map(int)
+                && known.envelopes_max.map(int) == new.envelopes_max.map(int);
+            return Ok(if same { TokenAdded::Added } else { TokenAdded::Taken });
+        }
+        // Nobody sees this one any more; it only waits to be removed.
+        slices::delete_token(tx, new.hash)?;
+    }
+    let mut count = connection.prepare_cached(
+        "SELECT count(*)
+         FROM tokens
+         WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
+    )?;
+    if count.query_row([owner, int(now)], |row| uint(row, 0))? >= tokens_max {
+        return Ok(TokenAdded::TooMany);
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO tokens (hash, account, kind, expires_at, envelopes_max)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute((new.hash.as_bytes(), owner, new.kind.byte(), new.expires_at.map(int), new.envelopes_max.map(int)))?;
+    tx.effects.tokens.push(new.hash);
+    Ok(TokenAdded::Added)
 }
 
-fn token(row: &Row<'_>) -> rusqlite::Result<TokenItem> {
+/// Columns `hash, kind, expires_at, envelopes_max, used_tag`.
+fn item(row: &Row<'_>) -> SqlResult<TokenItem> {
     Ok(TokenItem {
-        hash: TokenHash(row.get(0)?),
-        kind: kind(row.get(1)?),
-        expires_at: row.get(2)?,
-        envelopes_max: row.get(3)?,
-        used: row.get(4)?,
+        hash: TokenHash(blob(row, 0)?),
+        kind: kind(row, 1)?,
+        expires_at: uint_or_none(row, 2)?,
+        envelopes_max: uint_or_none(row, 3)?,
+        used: blob_or_none::<16>(row, 4)?.is_some(),
     })
 }
 
-/// The schema allows 1 and 2.
-pub(super) fn kind(byte: u8) -> TokenKind {
-    if byte == TokenKind::Once.byte() { TokenKind::Once } else { TokenKind::Contact }
+fn kind(row: &Row<'_>, column: usize) -> SqlResult<TokenKind> {
+    match row.get::<_, i64>(column)? {
+        1 => Ok(TokenKind::Contact),
+        2 => Ok(TokenKind::Once),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
+    }
+}
+
+fn read_route(connection: &Connection, token: &TokenHash) -> SqlResult<Option<(RouteToken, RouteAccount)>> {
+    let mut find = connection.prepare_cached(
+        "SELECT tokens.account, kind, expires_at, accounts.account, epoch, version
+         FROM tokens
+         JOIN accounts ON accounts.id = tokens.account
+         WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
+    )?;
+    let found = find.query_row([token.as_bytes()], |row| {
+        let token = RouteToken { account: row.get(0)?, kind: kind(row, 1)?, expires_at: uint_or_none(row, 2)? };
+        let list = ListName { epoch: row.get(4)?, version: uint(row, 5)? };
+        Ok((token, RouteAccount { account: AccountId(blob(row, 3)?), list, devices: Vec::new() }))
+    });
+    let Some((token, mut account)) = found.optional()? else { return Ok(None) };
+    let mut devices = connection.prepare_cached(
+        "SELECT device, sealing_key, seen_week
+         FROM devices
+         WHERE account = ?1
+         ORDER BY device",
+    )?;
+    let devices = devices.query_and_then([token.account], |row| -> SqlResult<RouteDevice> {
+        Ok(RouteDevice { device: DeviceId(blob(row, 0)?), sealing_key: SealingKey(blob(row, 1)?), seen_week: uint(row, 2)? })
+    })?;
+    account.devices = devices.collect::<SqlResult<_>>()?;
+    Ok(Some((token, account)))
 }

@@ -1,442 +1,316 @@
-//! The writer: one thread, one connection, and a commit for whatever waits.
+//! The one writing thread: takes what waits, commits it together, tells the listener, answers.
 //!
-//! An operation is a closure that may be run again: it decides by what it reads, in a savepoint of its own, and is answered
-//! after the commit that holds it. There is no timer: a batch is what came while the last one was being committed. When a
-//! batch cannot be committed whole because the file is full, each of its operations is run again alone, so that what
-//! removes still passes. After any other error nothing is true any more: the store fails, once and for ever, because SQLite
-//! goes on committing after an fsync that failed, and what failed may come back.
+//! While one commit is on its way to the disk the next batch gathers, so there is no timer: the slower the disk, the larger
+//! the batch. An answer is given only after the commit that it speaks of. Any error but a full disk ends the store for good;
+//! see `fate`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::mailbox::Memory;
-use super::open::OpenError;
-use super::reader::Failure;
-use super::tokens::Routes;
-use super::{CommitListener, Result, Settings, log_of, upkeep};
-use crate::protocol::DeviceId;
-use crate::store::StoreError;
+use super::fate::{Fate, Fault};
+use super::memory::Memory;
+use super::queue::{Queue, Turn};
+use super::routes::Routes;
+use super::slices::{self, Budget};
+use super::values::int;
+use super::{Settings, open};
+use crate::protocol::{DeviceId, TokenHash};
+use crate::store::{CommitListener, Result, StoreError};
 
-/// Which operations go first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queue {
-    /// Acknowledgements, logins, revocations, the operator.
-    Urgent,
-    /// Sends.
-    Sends,
-}
-
-/// What an operation works on: a transaction's connection, the writer's memory, and what to tell after the commit.
+/// What a write sees: the connection inside the open transaction, the writer's memory, and what the commit will tell.
 pub(super) struct Tx<'a> {
     pub(super) connection: &'a Connection,
     pub(super) memory: &'a mut Memory,
-    pub(super) after: &'a mut After,
+    pub(super) effects: &'a mut Effects,
 }
 
-/// What follows a commit.
+/// What follows from a commit.
 #[derive(Default)]
-pub(super) struct After {
-    /// Mailboxes in which something appeared.
-    pub(super) wake: Vec<DeviceId>,
-    /// A token, a list or a device changed: routes kept in memory are no longer true.
-    pub(super) routes_changed: bool,
-    /// Rows were deleted: the log holds their bytes until it is truncated.
+pub(super) struct Effects {
+    /// Something appeared in these devices' mailboxes.
+    pub(super) woken: Vec<DeviceId>,
+    /// Accounts and tokens whose routes changed.
+    pub(super) accounts: Vec<i64>,
+    pub(super) tokens: Vec<TokenHash>,
+    /// Rows of envelopes added, less those removed, and their bodies' bytes.
+    pub(super) envelopes: i64,
+    pub(super) bytes: i64,
+    /// Content was deleted, so the log is to be truncated soon.
     pub(super) deleted: bool,
-    /// There is something to remove in slices.
-    pub(super) leavings: bool,
+    /// Rows were left behind that nobody sees any more.
+    pub(super) leftovers: bool,
+}
+
+/// One write in line.
+pub(super) trait Job: Send {
+    /// Runs it and keeps the outcome; may be called again after the transaction was undone.
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
+    /// Gives the outcome to whoever waits for it, or the reason why there is none.
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Write<T, F> {
+    op: F,
+    outcome: Option<T>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+/// A job of a closure, and where its answer will come.
+pub(super) fn job<T: Send + 'static>(
+    op: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
+    let (sender, receiver) = oneshot::channel();
+    (Box::new(Write { op, outcome: None, answer: sender }), receiver)
+}
+
+impl<T: Send, F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send> Job for Write<T, F> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.outcome = None;
+        self.outcome = Some((self.op)(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let Self { outcome, answer, .. } = *self;
+        // Whoever asked may have gone; the write happened all the same.
+        let _ = answer.send(committed.and_then(|()| outcome.ok_or(StoreError::Full)));
+    }
 }
 
 pub(super) struct Writer {
-    urgent: SyncSender<Box<dyn Job>>,
-    sends: SyncSender<Box<dyn Job>>,
-    knock: SyncSender<()>,
+    connection: Connection,
+    memory: Memory,
+    queue: Arc<Queue>,
+    fate: Arc<Fate>,
+    routes: Arc<Routes>,
     listener: Arc<OnceLock<CommitListener>>,
-    closing: Arc<AtomicBool>,
-    truncations: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
-    failure: Failure,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The first deletion whose content may still stand in the log.
+    deleted_at: Option<Instant>,
+    /// Pages of log at which the next checkpoint is tried.
+    checkpoint_at: u64,
+    leftovers: bool,
 }
 
 impl Writer {
-    pub(super) fn start(
+    pub(super) fn new(
         connection: Connection,
-        memory: Memory,
-        database: &Path,
         settings: &Settings,
-        routes: Arc<Routes>,
-        failure: Failure,
-    ) -> std::result::Result<Self, OpenError> {
-        let (urgent, urgent_jobs) = sync_channel(settings.queue_max);
-        let (sends, send_jobs) = sync_channel(settings.queue_max);
-        let (knock, knocks) = sync_channel(1);
-        let listener = Arc::<OnceLock<CommitListener>>::default();
-        let closing = Arc::<AtomicBool>::default();
-        let truncations = Arc::<Mutex<Vec<oneshot::Sender<()>>>>::default();
-        let desk = Desk {
+        queue: &Arc<Queue>,
+        fate: &Arc<Fate>,
+        routes: &Arc<Routes>,
+        listener: &Arc<OnceLock<CommitListener>>,
+    ) -> Self {
+        Self {
             connection,
-            memory,
-            log: log_of(database),
-            routes,
-            listener: Arc::clone(&listener),
-            closing: Arc::clone(&closing),
-            truncations: Arc::clone(&truncations),
-            failure: failure.clone(),
-            urgent: urgent_jobs,
-            sends: send_jobs,
-            knocks,
+            memory: Memory::new(settings),
+            queue: Arc::clone(queue),
+            fate: Arc::clone(fate),
+            routes: Arc::clone(routes),
+            listener: Arc::clone(listener),
             deleted_at: None,
-            leavings: true,
-        };
-        let thread = std::thread::Builder::new()
-            .name("writer".into())
-            .spawn(move || desk.run())
-            .map_err(|error| OpenError::CannotCreate { path: database.into(), why: error.to_string() })?;
-        Ok(Self { urgent, sends, knock, listener, closing, truncations, failure, thread: Mutex::new(Some(thread)) })
-    }
-
-    pub(super) fn listen(&self, listener: CommitListener) {
-        // A second listener would be a second relay on one store.
-        assert!(self.listener.set(listener).is_ok(), "a store has one listener");
-    }
-
-    /// Cancel-safe in that a dropped caller changes nothing: once queued, the operation happens.
-    pub(super) async fn submit<T, F>(&self, queue: Queue, bytes: usize, op: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
-    {
-        if self.failure.is_set() {
-            return Err(Failure::error());
-        }
-        if self.closing.load(Ordering::SeqCst) {
-            return Err(StoreError::Closing);
-        }
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Operation { op, result: None, reply: Some(reply), bytes });
-        let sender = if queue == Queue::Urgent { &self.urgent } else { &self.sends };
-        sender.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError::Busy,
-            TrySendError::Disconnected(_) => StoreError::Closing,
-        })?;
-        // A knock that finds one waiting is the same knock.
-        let _ = self.knock.try_send(());
-        answer.await.unwrap_or_else(|_| Err(if self.failure.is_set() { Failure::error() } else { StoreError::Closing }))
-    }
-
-    /// Brings the log into the file and cuts it to nothing, between two batches.
-    pub(super) async fn truncate_log(&self) -> Result<()> {
-        let (reply, done) = oneshot::channel();
-        lock(&self.truncations).push(reply);
-        let _ = self.knock.try_send(());
-        done.await.map_err(|_| if self.failure.is_set() { Failure::error() } else { StoreError::Closing })
-    }
-
-    pub(super) async fn close(&self) {
-        self.closing.store(true, Ordering::SeqCst);
-        let _ = self.knock.try_send(());
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            // The writer has a queue at most to work off, and then ends.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            checkpoint_at: LOG_PAGES_MAX,
+            // A crash may have left some.
+            leftovers: true,
         }
     }
-}
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.closing.store(true, Ordering::SeqCst);
-        let _ = self.knock.try_send(());
-    }
-}
-
-/// An operation whose result type is hidden.
-trait Job: Send {
-    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
-    fn answer(&mut self, refused: Option<StoreError>);
-    fn bytes(&self) -> usize;
-}
-
-struct Operation<T, F> {
-    op: F,
-    result: Option<T>,
-    reply: Option<oneshot::Sender<Result<T>>>,
-    bytes: usize,
-}
-
-impl<T, F> Job for Operation<T, F>
-where
-    T: Send + 'static,
-    F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send,
-{
-    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
-        self.result = None;
-        self.result = Some((self.op)(tx)?);
-        Ok(())
-    }
-
-    fn answer(&mut self, refused: Option<StoreError>) {
-        let Some(reply) = self.reply.take() else { return };
-        let answer = match (refused, self.result.take()) {
-            (None, Some(result)) => Ok(result),
-            (refused, _) => Err(refused.unwrap_or(StoreError::Closing)),
-        };
-        // A caller that hung up no longer wants to know.
-        let _ = reply.send(answer);
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-/// The writer's own thread.
-struct Desk {
-    connection: Connection,
-    memory: Memory,
-    log: PathBuf,
-    routes: Arc<Routes>,
-    listener: Arc<OnceLock<CommitListener>>,
-    closing: Arc<AtomicBool>,
-    truncations: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
-    failure: Failure,
-    urgent: Receiver<Box<dyn Job>>,
-    sends: Receiver<Box<dyn Job>>,
-    knocks: Receiver<()>,
-    deleted_at: Option<Instant>,
-    leavings: bool,
-}
-
-/// How an attempt to commit ended, when it did not.
-enum Broken {
-    /// The file is full, and the transaction is gone.
-    Full,
-    /// Somebody else holds the lock: only ever for a moment.
-    Busy,
-    /// Nothing here can be trusted any more.
-    Failed(String),
-}
-
-impl Desk {
-    fn run(mut self) {
-        let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
-        if worked.is_err() {
-            self.failure.set("the writer panicked");
-        }
-        // Whoever still waits is told by the dropped channel.
-    }
-
-    fn work(&mut self) {
+    /// Works until the queue is closed and empty, or the store has failed.
+    pub(super) fn run(mut self) {
         loop {
-            let asked = std::mem::take(&mut *lock(&self.truncations));
-            if !asked.is_empty() {
-                self.truncate_log();
-                for reply in asked {
-                    // Whoever asked may have hung up.
-                    let _ = reply.send(());
-                }
+            let (mut batch, truncations) = match self.queue.next(self.patience()) {
+                Turn::Work(batch, truncations) => (batch, truncations),
+                Turn::Idle => (Vec::new(), Vec::new()),
+                Turn::Closed if self.leftovers => (Vec::new(), Vec::new()),
+                Turn::Closed => break,
+            };
+            let idle = batch.is_empty() && !self.leftovers;
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.turn(&mut batch, idle, !truncations.is_empty())));
+            let outcome = outcome.unwrap_or_else(|_| Err(self.fate.fail("the writer panicked".into())));
+            for truncation in truncations {
+                let _ = truncation.send(outcome.clone());
             }
-            let mut batch = self.take();
-            if batch.is_empty() {
-                if self.closing.load(Ordering::SeqCst) {
-                    break;
-                }
-                if self.leavings {
-                    self.remove_leavings();
-                    continue;
-                }
-                match self.knocks.recv_timeout(IDLE) {
-                    Ok(()) => {}
-                    Err(RecvTimeoutError::Timeout) => self.truncate_log(),
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
-                continue;
-            }
-            self.commit(&mut batch);
-            if self.failure.is_set() {
-                self.refuse_all();
-                return;
-            }
-            if self.leavings {
-                self.remove_leavings();
-            }
-            self.checkpoint_under_load();
-        }
-        self.truncate_log();
-    }
-
-    /// What waits: urgent ones first, at most [`BATCH_OPS_MAX`] or [`BATCH_BYTES_MAX`].
-    fn take(&mut self) -> Vec<Box<dyn Job>> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        for queue in [&self.urgent, &self.sends] {
-            while batch.len() < BATCH_OPS_MAX && bytes < BATCH_BYTES_MAX {
-                let Ok(job) = queue.try_recv() else { break };
-                bytes += job.bytes();
-                batch.push(job);
+            if let Err(StoreError::Failed(message)) = outcome {
+                return self.give_up(batch, message);
             }
         }
-        batch
-    }
-
-    fn commit(&mut self, batch: &mut [Box<dyn Job>]) {
-        match self.attempt(batch) {
-            Ok(()) => {}
-            Err(Broken::Failed(what)) => {
-                let error = self.failure.set(&what);
-                batch.iter_mut().for_each(|job| job.answer(Some(error.clone())));
-            }
-            Err(Broken::Busy) => batch.iter_mut().for_each(|job| job.answer(Some(StoreError::Busy))),
-            Err(Broken::Full) if batch.len() == 1 => batch.iter_mut().for_each(|job| job.answer(Some(StoreError::Full))),
-            Err(Broken::Full) => {
-                for at in 0..batch.len() {
-                    self.commit(&mut batch[at..=at]);
-                }
-            }
+        let closed = self.checkpoint(true);
+        if let Err(StoreError::Failed(message)) = closed {
+            self.give_up(Vec::new(), message);
         }
     }
 
-    /// One transaction for all of them; when it stands, tells the listener, then answers.
-    fn attempt(&mut self, batch: &mut [Box<dyn Job>]) -> std::result::Result<(), Broken> {
-        let mut after = After::default();
-        let outcome = self.transact(|connection, memory| {
-            for job in batch.iter_mut() {
-                connection.execute_batch("SAVEPOINT op")?;
-                job.run(&mut Tx { connection, memory, after: &mut after })?;
-                connection.execute_batch("RELEASE op")?;
-            }
-            Ok(())
-        });
-        outcome?;
-        self.settle(after);
-        batch.iter_mut().for_each(|job| job.answer(None));
+    /// How long to wait for work: not at all while rows are left behind; until a checkpoint is due while the log holds
+    /// anything; else for ever.
+    fn patience(&self) -> Option<Duration> {
+        if self.leftovers {
+            return Some(Duration::ZERO);
+        }
+        (open::log_pages() > 0 || self.deleted_at.is_some()).then_some(GAP)
+    }
+
+    /// One batch with its answers, a slice of what was left behind, and a checkpoint if one is due.
+    fn turn(&mut self, batch: &mut Vec<Box<dyn Job>>, idle: bool, truncate: bool) -> Result<()> {
+        if !batch.is_empty() {
+            self.commit_batch(batch)?;
+        }
+        if self.leftovers {
+            let (slice, mut answer) = job(|tx| slices::leftovers(tx, &mut Budget::new()));
+            self.commit_batch(&mut vec![slice])?;
+            // Without room or behind a lock it is left to the next purge.
+            self.leftovers = answer.try_recv().is_ok_and(|more| more == Ok(true));
+        }
+        let overdue = self.deleted_at.is_some_and(|at| at.elapsed() >= DELETED_IN_LOG_MAX);
+        if truncate || idle || overdue {
+            return self.checkpoint(true);
+        }
+        if open::log_pages() < LOG_PAGES_MAX {
+            self.checkpoint_at = LOG_PAGES_MAX;
+        }
+        if open::log_pages() >= self.checkpoint_at {
+            return self.checkpoint(false);
+        }
         Ok(())
     }
 
-    fn transact(
-        &mut self,
-        run: impl FnOnce(&Connection, &mut Memory) -> rusqlite::Result<()>,
-    ) -> std::result::Result<(), Broken> {
-        let (connection, memory) = (&self.connection, &mut self.memory);
-        let begun = connection.execute_batch("BEGIN IMMEDIATE");
-        let done = begun.and_then(|()| run(connection, memory)).and_then(|()| {
-            // A full file rolls the whole transaction back, savepoints or not; a commit then would be of nothing.
-            if connection.is_autocommit() { Err(full()) } else { connection.execute_batch("COMMIT") }
-        });
-        let Err(error) = done else {
-            memory.committed();
-            return Ok(());
+    /// Commits the jobs together and answers them. When that fails for lack of room, each gets a transaction of its own, so
+    /// that what frees room passes and only what needs it is refused.
+    fn commit_batch(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<()> {
+        let refusal = match self.transaction(batch) {
+            Ok(()) => {
+                answer_all(batch, &Ok(()));
+                return Ok(());
+            }
+            Err(error) => self.fate.judge(&error),
         };
-        memory.rolled_back();
-        let broken = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Broken::Full,
-            Some(ErrorCode::DatabaseBusy) if connection.is_autocommit() => return Err(Broken::Busy),
-            code => Broken::Failed(format!("a write failed ({code:?})")),
-        };
-        if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
-            return Err(Broken::Failed("a write failed and could not be rolled back".into()));
+        match refusal {
+            StoreError::Failed(_) => return Err(refusal),
+            StoreError::Full => {}
+            refusal => {
+                answer_all(batch, &Err(refusal));
+                return Ok(());
+            }
         }
-        Err(broken)
+        while !batch.is_empty() {
+            let mut alone: Vec<_> = batch.drain(..1).collect();
+            let outcome = self.transaction(&mut alone).map_err(|error| self.fate.judge(&error));
+            if let Err(StoreError::Failed(_)) = outcome {
+                batch.append(&mut alone);
+                return outcome;
+            }
+            answer_all(&mut alone, &outcome);
+        }
+        Ok(())
     }
 
-    fn settle(&mut self, after: After) {
-        if after.routes_changed {
-            self.routes.clear();
+    /// One transaction: all or nothing, and the listener told when all.
+    ///
+    /// No savepoints: on a full database SQLite rolls back the whole transaction, whatever savepoints it holds, and then the
+    /// jobs have to be run again one by one anyway; any other error ends the store.
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let mut effects = Effects::default();
+        let outcome = self.run_jobs(jobs, &mut effects);
+        if let Err(error) = outcome {
+            self.memory.undo();
+            if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
+                self.connection.execute_batch("ROLLBACK")?;
+            }
+            return Err(error);
         }
-        if after.deleted && self.deleted_at.is_none() {
+        self.memory.settle();
+        self.leftovers |= effects.leftovers;
+        if effects.deleted && self.deleted_at.is_none() {
             self.deleted_at = Some(Instant::now());
         }
-        self.leavings |= after.leavings;
-        if !after.wake.is_empty()
-            && let Some(listener) = self.listener.get()
-        {
-            listener(&after.wake);
+        self.routes.forget(&effects.accounts, &effects.tokens);
+        if let Some(listener) = self.listener.get().filter(|_| !effects.woken.is_empty()) {
+            effects.woken.sort_unstable();
+            effects.woken.dedup();
+            listener(&effects.woken);
         }
+        Ok(())
     }
 
-    /// One slice of what is gone for everybody; between slices, whatever waits is committed.
-    fn remove_leavings(&mut self) {
-        let mut more = false;
-        let outcome = self.transact(|connection, _| {
-            more = upkeep::remove_leavings(connection)?;
-            Ok(())
-        });
-        match outcome {
-            Ok(()) => {
-                self.deleted_at.get_or_insert_with(Instant::now);
-                self.leavings = more;
+    fn run_jobs(&mut self, jobs: &mut [Box<dyn Job>], effects: &mut Effects) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for job in jobs {
+            job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
+            // A full database may have rolled everything back without an error of this job's: it must not go on alone.
+            if connection.is_autocommit() {
+                return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None));
             }
-            Err(Broken::Failed(what)) => {
-                self.failure.set(&what);
-                self.leavings = false;
+        }
+        if effects.envelopes != 0 || effects.bytes != 0 {
+            let mut count = connection.prepare_cached(
+                "UPDATE relay
+                 SET envelopes = envelopes + ?1, envelope_bytes = envelope_bytes + ?2",
+            )?;
+            count.execute([effects.envelopes, effects.bytes])?;
+        }
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// Moves the log into the file; with `truncate` nothing is left of it, if no reader is in the way.
+    fn checkpoint(&mut self, truncate: bool) -> Result<()> {
+        let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+        let pages = open::log_pages();
+        let busy = self.connection.query_row(mode, [], |row| row.get::<_, bool>(0));
+        match busy {
+            Ok(false) if truncate => {
+                open::log_truncated();
+                self.deleted_at = None;
+                self.checkpoint_at = LOG_PAGES_MAX;
+                Ok(())
             }
-            // The next deletion tries again.
-            Err(Broken::Full | Broken::Busy) => self.leavings = false,
+            Ok(_) => {
+                // The log starts over once nobody reads in it; until then the next attempt waits for as much again.
+                self.checkpoint_at = pages + LOG_PAGES_MAX;
+                Ok(())
+            }
+            Err(error) if Fault::of(&error) == Fault::Fatal => Err(self.fate.judge(&error)),
+            // No room to move it to, or a lock: the log stays, and grows.
+            Err(_) => Ok(()),
         }
     }
 
-    /// Keeps the log small while there is no pause, and truncates it when deleted bytes have lain in it for too long.
-    fn checkpoint_under_load(&mut self) {
-        if self.deleted_at.is_some_and(|at| at.elapsed() >= DELETED_MAX) {
-            self.truncate_log();
-        } else if self.log_bytes() >= LOG_BYTES_BUSY {
-            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+    /// Answers nothing but the failure, and leaves the file as it is: closing the connection would write once more.
+    fn give_up(self, mut batch: Vec<Box<dyn Job>>, message: String) {
+        self.queue.close();
+        let failed = StoreError::Failed(message);
+        answer_all(&mut batch, &Err(failed.clone()));
+        while let Turn::Work(mut batch, truncations) = self.queue.next(Some(Duration::ZERO)) {
+            answer_all(&mut batch, &Err(failed.clone()));
+            for truncation in truncations {
+                let _ = truncation.send(Err(failed.clone()));
+            }
         }
-    }
-
-    fn truncate_log(&mut self) {
-        if self.log_bytes() > 0 && self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") {
-            self.deleted_at = None;
-        }
-    }
-
-    /// True when it went through; a reader may be in the way of truncating for a moment.
-    fn checkpoint(&mut self, pragma: &str) -> bool {
-        match self.connection.query_row(pragma, [], |row| row.get::<_, i64>(0)) {
-            Ok(busy) => busy == 0,
-            Err(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => false,
-                code => {
-                    self.failure.set(&format!("a checkpoint failed ({code:?})"));
-                    false
-                }
-            },
-        }
-    }
-
-    fn log_bytes(&self) -> u64 {
-        std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len())
-    }
-
-    fn refuse_all(&mut self) {
-        while let Some(mut job) = self.urgent.try_recv().ok().or_else(|| self.sends.try_recv().ok()) {
-            job.answer(Some(Failure::error()));
-        }
+        std::mem::forget(self.connection);
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn answer_all(jobs: &mut Vec<Box<dyn Job>>, committed: &Result<()>) {
+    for job in jobs.drain(..) {
+        job.answer(committed.clone());
+    }
 }
 
-fn full() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
+impl Tx<'_> {
+    /// Notes that rows of envelopes were removed, with so many bytes of bodies.
+    pub(super) fn removed(&mut self, envelopes: u64, bytes: u64) {
+        self.effects.envelopes -= int(envelopes);
+        self.effects.bytes -= int(bytes);
+        self.effects.deleted |= envelopes > 0;
+    }
 }
 
-/// Operations of one commit.
-const BATCH_OPS_MAX: usize = 128;
-/// Bytes of bodies of one commit.
-const BATCH_BYTES_MAX: usize = 1 << 20;
-/// A pause as long as this truncates the log.
-const IDLE: Duration = Duration::from_secs(1);
-/// Without a pause, deleted bytes lie in the log no longer than this.
-const DELETED_MAX: Duration = Duration::from_secs(45);
-/// A log as long as this is brought into the file under load.
-const LOG_BYTES_BUSY: u64 = 2 << 20;
+/// Without work for so long the writer uses the gap for a checkpoint.
+const GAP: Duration = Duration::from_secs(1);
+/// Under load, a deletion's content is out of the log after so long at the latest, and the file after 60 s for certain.
+const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
+/// 2 MiB of log: small checkpoints, short stalls.
+const LOG_PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;

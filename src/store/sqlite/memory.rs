@@ -1,0 +1,273 @@
+//! What the writer knows without asking the database: each mailbox's next seq, count, bytes, tags and token shares, and the
+//! tags of envelopes lately gone.
+//!
+//! It is the only one who writes, so what it loaded stays true until a batch fails; then what the batch touched is dropped
+//! and loaded again. Which token an envelope came by is known here alone, and forgotten with the process.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use lru::LruCache;
+use rusqlite::{Connection, OptionalExtension, Result};
+
+use super::Settings;
+use super::values::{blob, int, uint};
+use crate::protocol::TokenHash;
+
+pub(super) type Tag = [u8; 16];
+
+pub(super) struct Memory {
+    mailboxes: LruCache<i64, Mailbox>,
+    /// Mailboxes and envelopes that are held, and may be.
+    held: usize,
+    held_max: usize,
+    touched: Vec<i64>,
+    pub(super) repeats: Repeats,
+    pub(super) limits: MailboxLimits,
+}
+
+/// What one mailbox may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MailboxLimits {
+    pub(super) envelopes_max: u64,
+    pub(super) bytes_max: u64,
+}
+
+/// One mailbox as the writer sees it.
+pub(super) struct Mailbox {
+    id: i64,
+    next_seq: u64,
+    reserved: u64,
+    bytes: u64,
+    waiting: BTreeMap<u64, Held>,
+    tags: HashSet<Tag>,
+    shares: HashMap<u64, Share>,
+    /// The highest seq of the gap not yet acknowledged; 0 when there is none.
+    pub(super) gap_through: u64,
+    counted: usize,
+}
+
+/// One envelope that waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) tag: Tag,
+    pub(super) bytes: u64,
+    share: Option<u64>,
+}
+
+#[derive(Default)]
+struct Share {
+    envelopes: u64,
+    bytes: u64,
+}
+
+impl Memory {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            mailboxes: LruCache::unbounded(),
+            held: 0,
+            held_max: settings.mailbox_cache_max,
+            touched: Vec::new(),
+            repeats: Repeats { secs: settings.repeats_secs, max: settings.repeats_max, ..Repeats::default() },
+            limits: MailboxLimits { envelopes_max: settings.mailbox_envelopes_max, bytes_max: settings.mailbox_bytes_max },
+        }
+    }
+
+    /// The state of a mailbox, to be changed along with its rows.
+    pub(super) fn mailbox(&mut self, connection: &Connection, id: i64) -> Result<&mut Mailbox> {
+        self.touched.push(id);
+        self.mailboxes.try_get_or_insert_mut(id, || Mailbox::load(connection, id))
+    }
+
+    /// The same, only when it is at hand anyway.
+    pub(super) fn mailbox_at_hand(&mut self, id: i64) -> Option<&mut Mailbox> {
+        self.touched.push(id);
+        self.mailboxes.peek_mut(&id)
+    }
+
+    /// The mailbox is gone.
+    pub(super) fn drop_mailbox(&mut self, id: i64) {
+        if let Some(mailbox) = self.mailboxes.pop(&id) {
+            self.held -= mailbox.counted;
+        }
+    }
+
+    /// A batch, or a part of it, is undone: what it touched is no longer known.
+    pub(super) fn undo(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            self.drop_mailbox(id);
+        }
+    }
+
+    /// A batch is on disk: makes room again, the mailboxes longest unused going first.
+    pub(super) fn settle(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(mailbox) = self.mailboxes.peek_mut(&id) {
+                self.held -= mailbox.counted;
+                mailbox.counted = 1 + mailbox.waiting.len();
+                self.held += mailbox.counted;
+            }
+        }
+        while self.held > self.held_max {
+            let Some((_, mailbox)) = self.mailboxes.pop_lru() else { break };
+            self.held -= mailbox.counted;
+        }
+    }
+}
+
+impl Mailbox {
+    fn load(connection: &Connection, id: i64) -> Result<Self> {
+        let mut row = connection.prepare_cached(
+            "SELECT next_seq, gap_through, coalesce(gone_through, 0)
+             FROM mailboxes
+             WHERE id = ?1",
+        )?;
+        let row = row.query_row([id], |row| Ok((uint(row, 0)?, uint(row, 1)?, uint(row, 2)?)));
+        let (next_seq, gap_through, gone_through) = row?;
+        let mut mailbox = Self {
+            id,
+            next_seq,
+            reserved: next_seq,
+            bytes: 0,
+            waiting: BTreeMap::new(),
+            tags: HashSet::new(),
+            shares: HashMap::new(),
+            gap_through,
+            counted: 0,
+        };
+        let mut rows = connection.prepare_cached(
+            "SELECT seq, repeat_tag, coalesce(length(body), 0)
+             FROM envelopes
+             WHERE mailbox = ?1 AND seq > ?2
+             ORDER BY seq",
+        )?;
+        let mut rows = rows.query([id, int(gone_through)])?;
+        while let Some(row) = rows.next()? {
+            // A damaged tag is only one that no repeat matches; reading the row will find it.
+            let tag = blob(row, 1).unwrap_or_default();
+            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, share: None });
+        }
+        Ok(mailbox)
+    }
+
+    /// Whether an envelope with this tag waits.
+    pub(super) fn waits(&self, tag: &Tag) -> bool {
+        self.tags.contains(tag)
+    }
+
+    /// Whether one more envelope fits: within the mailbox's limits, within what its token may hold (`envelopes_max`), and so
+    /// that the token then holds no more than is still free.
+    pub(super) fn has_room(&self, token: &TokenHash, bytes: u64, envelopes_max: Option<u64>, limits: MailboxLimits) -> bool {
+        let (count, total) = (self.waiting.len() as u64 + 1, self.bytes + bytes);
+        if count > limits.envelopes_max || total > limits.bytes_max {
+            return false;
+        }
+        let share = self.shares.get(&share_of(token));
+        let (envelopes, share_bytes) = share.map_or((0, 0), |share| (share.envelopes, share.bytes));
+        envelopes < envelopes_max.unwrap_or(u64::MAX)
+            && envelopes < limits.envelopes_max - count
+            && share_bytes + bytes <= limits.bytes_max - total
+    }
+
+    /// The next seq; reserves more of them in the row when those at hand are used up.
+    pub(super) fn take_seq(&mut self, connection: &Connection) -> Result<u64> {
+        if self.next_seq >= self.reserved {
+            self.reserved = self.next_seq + SEQS_RESERVED;
+            let mut reserve = connection.prepare_cached(
+                "UPDATE mailboxes
+                 SET next_seq = ?2
+                 WHERE id = ?1",
+            )?;
+            reserve.execute([self.id, int(self.reserved)])?;
+        }
+        self.next_seq += 1;
+        Ok(self.next_seq - 1)
+    }
+
+    /// Whether a seq is above the highest given.
+    pub(super) fn not_given(&self, seq: u64) -> bool {
+        seq >= self.next_seq
+    }
+
+    /// An envelope is stored.
+    pub(super) fn add(&mut self, seq: u64, tag: Tag, bytes: u64, token: &TokenHash) {
+        let share = self.shares.entry(share_of(token)).or_default();
+        share.envelopes += 1;
+        share.bytes += bytes;
+        self.hold(seq, Held { tag, bytes, share: Some(share_of(token)) });
+    }
+
+    /// An envelope is gone; gives what was known of it.
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Held> {
+        let held = self.waiting.remove(&seq)?;
+        self.bytes -= held.bytes;
+        self.tags.remove(&held.tag);
+        if let Some(key) = held.share
+            && let Some(share) = self.shares.get_mut(&key)
+        {
+            share.envelopes -= 1;
+            share.bytes -= held.bytes;
+            if share.envelopes == 0 {
+                self.shares.remove(&key);
+            }
+        }
+        Some(held)
+    }
+
+    /// The seqs that wait, up to and including `through`.
+    pub(super) fn seqs_through(&self, through: u64) -> Vec<u64> {
+        self.waiting.range(..=through).map(|(seq, _)| *seq).collect()
+    }
+
+    fn hold(&mut self, seq: u64, held: Held) {
+        self.bytes += held.bytes;
+        self.tags.insert(held.tag);
+        self.waiting.insert(seq, held);
+    }
+}
+
+/// The mailbox of a device of an account.
+pub(super) fn mailbox_of(connection: &Connection, device: &crate::protocol::DeviceId) -> Result<Option<(i64, i64)>> {
+    let mut find = connection.prepare_cached(
+        "SELECT mailbox, account
+         FROM devices
+         WHERE device = ?1",
+    )?;
+    find.query_row([device.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
+/// Tags of envelopes that are gone, by mailbox, until their time is over or there are too many.
+#[derive(Default)]
+pub(super) struct Repeats {
+    until: HashMap<(i64, Tag), u64>,
+    oldest_first: VecDeque<(u64, i64, Tag)>,
+    secs: u64,
+    max: usize,
+}
+
+impl Repeats {
+    pub(super) fn add(&mut self, mailbox: i64, tag: Tag, now: u64) {
+        let until = now.saturating_add(self.secs);
+        self.until.insert((mailbox, tag), until);
+        self.oldest_first.push_back((until, mailbox, tag));
+        while self.oldest_first.len() > self.max || self.oldest_first.front().is_some_and(|oldest| oldest.0 <= now) {
+            let Some((until, mailbox, tag)) = self.oldest_first.pop_front() else { break };
+            // A tag that was added again since stands further back, with a later time.
+            if self.until.get(&(mailbox, tag)) == Some(&until) {
+                self.until.remove(&(mailbox, tag));
+            }
+        }
+    }
+
+    pub(super) fn knows(&self, mailbox: i64, tag: &Tag, now: u64) -> bool {
+        self.until.get(&(mailbox, *tag)).is_some_and(|until| now < *until)
+    }
+}
+
+/// A share's name: hashes are uniform, and only an account's own tokens can meet in its mailboxes.
+fn share_of(token: &TokenHash) -> u64 {
+    let (head, _) = token.as_bytes().split_first_chunk::<8>().expect("a hash has 32 bytes");
+    u64::from_be_bytes(*head)
+}
+
+/// Seqs reserved by one update of a mailbox's row; as many are skipped when the writer's memory of it is lost.
+const SEQS_RESERVED: u64 = 64;

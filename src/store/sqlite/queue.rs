@@ -1,0 +1,139 @@
+//! The two bounded queues in front of the writer: what frees, ends or logs in goes before what adds.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::writer::Job;
+use crate::store::{Result, StoreError};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Acknowledgements, logins, revocations, accounts, purge: before every send.
+    Urgent,
+    /// Sends.
+    Sends,
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    jobs_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    urgent: VecDeque<(usize, Box<dyn Job>)>,
+    sends: VecDeque<(usize, Box<dyn Job>)>,
+    bytes: usize,
+    truncations: Vec<Truncation>,
+    closed: bool,
+}
+
+/// Somebody waits for the log to be truncated.
+pub(super) type Truncation = oneshot::Sender<Result<()>>;
+
+/// What the writer does next.
+pub(super) enum Turn {
+    /// These, together, and then whatever waits for a truncated log.
+    Work(Vec<Box<dyn Job>>, Vec<Truncation>),
+    /// Nothing came in the time given.
+    Idle,
+    /// Nothing comes any more.
+    Closed,
+}
+
+impl Queue {
+    pub(super) fn new(jobs_max: usize) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), jobs_max: jobs_max.max(1) }
+    }
+
+    /// Puts a job in line; never waits. `bytes` is what it holds in memory.
+    pub(super) fn push(&self, lane: Lane, bytes: usize, job: Box<dyn Job>) -> Result<()> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(StoreError::Closing);
+        }
+        let room = state.bytes + bytes <= QUEUE_BYTES_MAX || bytes == 0;
+        let line = match lane {
+            Lane::Urgent => &mut state.urgent,
+            Lane::Sends => &mut state.sends,
+        };
+        if line.len() >= self.jobs_max || !room {
+            return Err(StoreError::Busy);
+        }
+        line.push_back((bytes, job));
+        state.bytes += bytes;
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Asks for a truncated log, after the next batch.
+    pub(super) fn truncate(&self) -> Result<oneshot::Receiver<Result<()>>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        if state.closed {
+            return Err(StoreError::Closing);
+        }
+        if state.truncations.len() >= self.jobs_max {
+            return Err(StoreError::Busy);
+        }
+        state.truncations.push(sender);
+        self.filled.notify_one();
+        Ok(receiver)
+    }
+
+    /// Takes nothing more; what is in line is still done.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// [`StoreError::Closing`] once it takes nothing more.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.lock().closed { Err(StoreError::Closing) } else { Ok(()) }
+    }
+
+    /// The next batch: urgent ones first, bounded in number and bytes. Waits for at most `wait`, for ever when none.
+    pub(super) fn next(&self, wait: Option<Duration>) -> Turn {
+        let empty = |state: &mut State| {
+            state.urgent.is_empty() && state.sends.is_empty() && state.truncations.is_empty() && !state.closed
+        };
+        let state = self.lock();
+        let mut state = match wait {
+            Some(wait) if wait.is_zero() => state,
+            Some(wait) => match self.filled.wait_timeout_while(state, wait, empty) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            },
+            None => self.filled.wait_while(state, empty).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        };
+        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_JOBS_MAX && batch_bytes < BATCH_BYTES_MAX {
+            let Some((bytes, job)) = state.urgent.pop_front().or_else(|| state.sends.pop_front()) else { break };
+            batch_bytes += bytes;
+            batch.push(job);
+        }
+        state.bytes -= batch_bytes;
+        let truncations = std::mem::take(&mut state.truncations);
+        match (batch.is_empty() && truncations.is_empty(), state.closed) {
+            (false, _) => Turn::Work(batch, truncations),
+            (true, false) => Turn::Idle,
+            (true, true) => Turn::Closed,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Jobs that share one commit; beyond 128 the rate no longer grows.
+const BATCH_JOBS_MAX: usize = 128;
+/// A batch takes no further job once it holds so much.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// What all waiting jobs may hold: a full queue of sends to ten devices at 16 KiB would be 160 MiB.
+const QUEUE_BYTES_MAX: usize = 64 << 20;

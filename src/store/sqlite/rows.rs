@@ -1,0 +1,73 @@
+//! One row of envelopes: writing it, removing it, and telling whether it is still what was written.
+
+use rusqlite::{Connection, Result, Row};
+use sha2::{Digest, Sha256};
+
+use super::values::int;
+use crate::protocol::DeviceId;
+use crate::store::NewEnvelope;
+
+/// A row as it lies there, whatever befell it: a column that is no longer of its type reads as empty, and fails the sum.
+pub(super) struct StoredRow<'a> {
+    pub(super) seq: u64,
+    pub(super) expires_at: u64,
+    pub(super) wrap: &'a [u8],
+    pub(super) body: &'a [u8],
+    tag: &'a [u8],
+    checksum: &'a [u8],
+}
+
+impl<'a> StoredRow<'a> {
+    /// Columns `seq, expires_at, repeat_tag, checksum, wrap, body`.
+    pub(super) fn read(row: &'a Row<'_>) -> Self {
+        let bytes = |column| row.get_ref(column).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
+        let number = |column| {
+            let value = row.get_ref(column).ok().and_then(|value| value.as_i64().ok());
+            value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
+        };
+        Self { seq: number(0), expires_at: number(1), tag: bytes(2), checksum: bytes(3), wrap: bytes(4), body: bytes(5) }
+    }
+
+    /// Whether it is what was written for this device.
+    pub(super) fn is_sound(&self, device: &DeviceId) -> bool {
+        checksum(device, self.seq, self.expires_at, self.tag, self.wrap, self.body) == self.checksum
+    }
+}
+
+pub(super) fn insert(connection: &Connection, mailbox: i64, seq: u64, tag: &[u8; 16], envelope: &NewEnvelope) -> Result<()> {
+    let NewEnvelope { device, expires_at, wrap, body } = envelope;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO envelopes (mailbox, seq, expires_at, repeat_tag, checksum, wrap, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let checksum = checksum(device, seq, *expires_at, tag, wrap, body);
+    insert.execute((mailbox, int(seq), int(*expires_at), tag, checksum, wrap, body))?;
+    Ok(())
+}
+
+/// Gives how many rows went: one, or none.
+pub(super) fn delete(connection: &Connection, mailbox: i64, seq: u64) -> Result<u64> {
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM envelopes
+         WHERE mailbox = ?1 AND seq = ?2",
+    )?;
+    Ok(delete.execute([mailbox, int(seq)])? as u64)
+}
+
+/// SHA-256 cut to 16 bytes. The lengths of tag and wrap are fixed where they were written, and stand in front for where they
+/// were not.
+fn checksum(device: &DeviceId, seq: u64, expires_at: u64, tag: &[u8], wrap: &[u8], body: &[u8]) -> [u8; 16] {
+    let mut sum = Sha256::new();
+    sum.update(device);
+    sum.update(seq.to_be_bytes());
+    sum.update(expires_at.to_be_bytes());
+    sum.update((tag.len() as u32).to_be_bytes());
+    sum.update((wrap.len() as u32).to_be_bytes());
+    sum.update(tag);
+    sum.update(wrap);
+    sum.update(body);
+    let sum: [u8; 32] = sum.finalize().into();
+    let mut short = [0; 16];
+    short.copy_from_slice(&sum[..16]);
+    short
+}

@@ -1,0 +1,119 @@
+//! Counting, and showing rows as they lie on disk.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
+
+use super::values::{int, uint, uint_or_none};
+use super::{SqliteStore, open};
+use crate::store::{PurgePreview, Result, TableRows, Totals};
+
+impl SqliteStore {
+    pub(super) async fn count(&self) -> Result<Totals> {
+        let file = self.file.clone();
+        self.read(move |connection| {
+            let one = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| uint(row, 0));
+            let mut totals = Totals {
+                accounts: one("SELECT count(*) FROM accounts WHERE account IS NOT NULL")?,
+                devices: one("SELECT count(*) FROM devices")?,
+                tokens: one("SELECT count(*) FROM tokens")? - one(TOKENS_LEFT)?,
+                free_bytes: one("PRAGMA freelist_count")? * open::PAGE_BYTES,
+                database_bytes: length(&file),
+                log_bytes: length(&open::log_file(&file)),
+                ..Totals::default()
+            };
+            let mut relay = connection.prepare_cached(
+                "SELECT envelopes, envelope_bytes, damaged, purged_at
+                 FROM relay",
+            )?;
+            let (envelopes, bytes) = relay.query_row([], |row| {
+                totals.damaged = uint(row, 2)?;
+                totals.purged_at = uint_or_none(row, 3)?;
+                Ok((uint(row, 0)?, uint(row, 1)?))
+            })?;
+            let left = connection.prepare_cached(ENVELOPES_LEFT)?.query_row([], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+            totals.envelopes = envelopes.saturating_sub(left.0);
+            totals.envelope_bytes = bytes.saturating_sub(left.1);
+            let mut first = connection.prepare_cached(
+                "SELECT expires_at
+                 FROM envelopes
+                 ORDER BY expires_at
+                 LIMIT 1",
+            )?;
+            totals.first_expires_at = first.query_row([], |row| uint(row, 0)).optional()?.filter(|_| totals.envelopes > 0);
+            Ok(totals)
+        })
+        .await
+    }
+
+    pub(super) async fn preview(&self, cutoff: u64) -> Result<PurgePreview> {
+        let waiting = self.count().await?.envelopes;
+        self.read(move |connection| {
+            let mut count = connection.prepare_cached(
+                "SELECT count(*), coalesce(sum(length(body)), 0)
+                 FROM envelopes
+                 JOIN mailboxes ON mailboxes.id = envelopes.mailbox
+                 WHERE expires_at <= ?1 AND seq > coalesce(gone_through, 0)",
+            )?;
+            let (envelopes, bytes) = count.query_row([int(cutoff)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+            Ok(PurgePreview { envelopes, bytes, waiting: waiting.max(envelopes) })
+        })
+        .await
+    }
+
+    pub(super) async fn tables(&self, limit: u64) -> Result<Vec<TableRows>> {
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT name
+                 FROM sqlite_schema
+                 WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                 ORDER BY name",
+            )?;
+            let names = select.query_and_then([], |row| row.get::<_, String>(0))?.collect::<SqlResult<Vec<_>>>()?;
+            names.into_iter().map(|table| table_rows(connection, table, limit)).collect()
+        })
+        .await
+    }
+}
+
+fn table_rows(connection: &Connection, table: String, limit: u64) -> SqlResult<TableRows> {
+    // A table's name can't be bound; these come from our own schema.
+    let count = connection.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| uint(row, 0))?;
+    let mut select = connection.prepare(&format!("SELECT * FROM \"{table}\" LIMIT ?1"))?;
+    let columns: Vec<String> = select.column_names().into_iter().map(str::to_owned).collect();
+    let width = columns.len();
+    let rows = select.query_and_then([int(limit)], |row| -> SqlResult<Vec<String>> {
+        (0..width).map(|column| Ok(shown(row.get_ref(column)?))).collect()
+    })?;
+    let rows = rows.collect::<SqlResult<_>>()?;
+    Ok(TableRows { table, columns, count, rows })
+}
+
+fn shown(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "null".into(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        ValueRef::Blob(bytes) => {
+            let head: String = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+            let more = if bytes.len() > SHOWN_BYTES { "…" } else { "" };
+            format!("{}: {head}{more}", bytes.len())
+        }
+    }
+}
+
+fn length(file: &std::path::Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |there| there.len())
+}
+
+/// Rows that nobody sees any more and that wait for their slice.
+const ENVELOPES_LEFT: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
+     FROM mailboxes
+     JOIN envelopes ON envelopes.mailbox = mailboxes.id AND envelopes.seq <= mailboxes.gone_through
+     WHERE mailboxes.gone_through IS NOT NULL";
+const TOKENS_LEFT: &str = "SELECT count(*)
+     FROM accounts
+     JOIN tokens ON tokens.account = accounts.id
+     WHERE accounts.account IS NULL";
+/// Bytes of a blob that are shown.
+const SHOWN_BYTES: usize = 8;

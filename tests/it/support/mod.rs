@@ -1,0 +1,5 @@
+//! What several topics need to test with.
+
+pub(crate) mod bench;
+pub(crate) mod files;
+pub(crate) mod memory_store;
