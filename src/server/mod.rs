@@ -406,6 +406,24 @@ mod tests {
     use crate::config::Server;
 
     #[tokio::test]
+    async fn a_file_in_the_place_of_a_socket_stays_and_a_dead_relays_socket_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("relay.sock");
+        let listen = format!("unix:{}", path.display());
+        fs::write(&path, "somebody's file").expect("a file");
+        assert!(bind(&listen).await.is_err());
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "somebody's file");
+
+        fs::remove_file(&path).expect("removed");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket that nobody listens on any more"));
+        let listener = bind(&listen).await.expect("a listener");
+        assert!(is_socket(&path));
+        assert!(bind(&listen).await.is_err(), "somebody answers there");
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
     async fn behind_a_proxy_registration_is_by_pass() {
         let dir = tempfile::tempdir().expect("a directory");
         for (at, (origins, expected)) in [
