@@ -164,7 +164,7 @@ impl Mailbox {
         let share = self.shares.get(&share_of(token));
         let (envelopes, share_bytes) = share.map_or((0, 0), |share| (share.envelopes, share.bytes));
         envelopes < envelopes_max.unwrap_or(u64::MAX)
-            && envelopes + 1 <= limits.envelopes_max - count
+            && envelopes < limits.envelopes_max - count
             && share_bytes + bytes <= limits.bytes_max - total
     }
 
