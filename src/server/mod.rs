@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::future::Future;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,8 +130,11 @@ pub async fn bind(listen: &str) -> Result<Listener, ServerError> {
     let path = std::path::absolute(path).map_err(failed)?;
     match tokio::net::UnixStream::connect(&path).await {
         Ok(_) => return Err(failed(ErrorKind::AddrInUse.into())),
-        // A socket that nobody listens on was left by a relay that was killed.
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(&path).map_err(failed)?,
+        // A socket that nobody listens on was left by a relay that was killed. Any other file refuses a connection too, and
+        // stays.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused && is_socket(&path) => {
+            fs::remove_file(&path).map_err(failed)?;
+        }
         Err(_) => {}
     }
     let listener = UnixListener::bind(&path).map_err(failed)?;
@@ -186,6 +189,11 @@ impl Drop for Listener {
 
 /// Opens the relay of a data directory, under its lock; makes what is not there yet. With a listener, for serving.
 pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
+    open_by(Clock::system(), config, listener).await
+}
+
+/// The same by another clock than the system's: a test's, which advances it.
+pub async fn open_by(clock: Clock, config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
     let data = &config.server.data;
     make_directory(data)?;
     let lock = lock(data)?;
@@ -217,7 +225,7 @@ pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened
         room: room(data.clone(), config.server.disk_free_bytes_min),
         purge_overdue_secs: 3 * jobs::period_secs(&config.retention.purge_schedule, 0).max(PURGE_OVERDUE_SECS_MIN / 3),
     };
-    let relay = Relay::open(settings, Arc::new(store), Clock::system(), random::system()).await?;
+    let relay = Relay::open(settings, Arc::new(store), clock, random::system()).await?;
     Ok(Opened { relay, _lock: lock })
 }
 
@@ -308,6 +316,10 @@ fn hosts(origin: &str) -> Vec<String> {
     hosts
 }
 
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}
+
 fn make_directory(path: &Path) -> Result<(), ServerError> {
     if path.is_dir() {
         return Ok(());
@@ -392,6 +404,24 @@ const PURGE_OVERDUE_SECS_MIN: u64 = 900;
 mod tests {
     use super::*;
     use crate::config::Server;
+
+    #[tokio::test]
+    async fn a_file_in_the_place_of_a_socket_stays_and_a_dead_relays_socket_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("relay.sock");
+        let listen = format!("unix:{}", path.display());
+        fs::write(&path, "somebody's file").expect("a file");
+        assert!(bind(&listen).await.is_err());
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "somebody's file");
+
+        fs::remove_file(&path).expect("removed");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket that nobody listens on any more"));
+        let listener = bind(&listen).await.expect("a listener");
+        assert!(is_socket(&path));
+        assert!(bind(&listen).await.is_err(), "somebody answers there");
+        drop(listener);
+        assert!(!path.exists());
+    }
 
     #[tokio::test]
     async fn behind_a_proxy_registration_is_by_pass() {
