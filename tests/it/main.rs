@@ -7,6 +7,7 @@ mod config;
 mod erasure;
 mod floors;
 mod process;
+mod protocol_vectors;
 mod schema;
 mod smoke;
 mod store_contract;
