@@ -272,6 +272,14 @@ pub async fn serve(
     Ok(())
 }
 
+/// From now on a panic says where it was and not in which words: those may hold what a request held.
+pub fn hush_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic");
+    }));
+}
+
 /// Verifies the database of a stopped relay.
 pub fn check(config: &Config) -> Result<CheckReport, ServerError> {
     let data = &config.server.data;

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod erasure;
 mod floors;
+mod logs;
 mod process;
 mod schema;
 mod smoke;
