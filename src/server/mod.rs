@@ -189,11 +189,11 @@ impl Drop for Listener {
 
 /// Opens the relay of a data directory, under its lock; makes what is not there yet. With a listener, for serving.
 pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
-    open_by(Clock::system(), config, listener).await
+    open_with(config, listener, Clock::system()).await
 }
 
-/// The same by another clock than the system's: a test's, which advances it.
-pub async fn open_by(clock: Clock, config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
+/// [`open`] by another clock than the system's: one that a test advances.
+pub async fn open_with(config: &Config, listener: Option<&Listener>, clock: Clock) -> Result<Opened, ServerError> {
     let data = &config.server.data;
     make_directory(data)?;
     let lock = lock(data)?;
