@@ -39,11 +39,11 @@ pub struct Opened {
 
 /// Opens the relay of a data directory, under its lock; makes what is not there yet. With a listener, for serving.
 pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
-    open_by(Clock::system(), config, listener).await
+    open_with(config, listener, Clock::system()).await
 }
 
-/// The same by another clock than the system's: a test's, which advances it.
-pub async fn open_by(clock: Clock, config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
+/// [`open`] by another clock than the system's: one that a test advances.
+pub async fn open_with(config: &Config, listener: Option<&Listener>, clock: Clock) -> Result<Opened, ServerError> {
     let data = &config.server.data;
     make_directory(data)?;
     let lock = lock(data)?;
@@ -121,6 +121,14 @@ pub async fn serve(
         () = force => {}
     }
     Ok(())
+}
+
+/// From now on a panic says where it was and not in which words: those may hold what a request held.
+pub fn hush_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic");
+    }));
 }
 
 /// Verifies the database of a stopped relay.

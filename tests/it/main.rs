@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod erasure;
 mod floors;
+mod logs;
 mod process;
 mod protocol_vectors;
 mod schema;
