@@ -3,6 +3,7 @@
 mod admin;
 mod cli;
 mod config;
+mod envelopes;
 mod floors;
 mod process;
 mod smoke;
