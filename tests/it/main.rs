@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary that links once: a file a topic.
 
 mod admin;
+mod bad_input;
 mod cli;
 mod config;
 mod envelopes;
