@@ -218,13 +218,24 @@ async fn bodies() {
     bad("35 a byte order mark", send(format!("\u{feff}{parcel}")));
     for number in ["\"1\"", "1.0", "1e3", "1e400", "-0", "-1", "01", "+1", "null", "true", "4294967296"] {
         bad(&format!("36 {number}"), spoilt("\"epoch\":1", &format!("\"epoch\":{number}")));
-        bad(&format!("36 {number} as a seq"), ack(&format!("{{\"through\":{}}}", number.replace("4294967296", "18446744073709551616"))));
+        bad(
+            &format!("36 {number} as a seq"),
+            ack(&format!("{{\"through\":{}}}", number.replace("4294967296", "18446744073709551616"))),
+        );
     }
     let tail = |text: &str| {
         let (head, _) = text.split_at(text.len() - 1);
         format!("{head}_")
     };
-    for wrong in [format!("{id}=="), format!("{id}="), format!(" {id}"), format!("{id}\\n"), tail(&id), id[1..].to_string(), format!("{id}A")] {
+    for wrong in [
+        format!("{id}=="),
+        format!("{id}="),
+        format!(" {id}"),
+        format!("{id}\\n"),
+        tail(&id),
+        id[1..].to_string(),
+        format!("{id}A"),
+    ] {
         bad(&format!("37 {wrong}"), spoilt(&id, &wrong));
     }
     bad("37 the other alphabet", spoilt(&device, &format!("+/{}", &device[2..])));
@@ -250,15 +261,34 @@ async fn queries() {
     let get = |query: &str| ask(&format!("GET /v1/envelopes{query}")).by(&scene.session).bytes();
     let mut rows: Vec<(String, Vec<u8>, Due)> = vec![];
     for bad in [
-        "after=+5", "after=007", "after=-0", "after=-1", "after=18446744073709551616", "after=9007199254740992", "after=",
-        "after", "limit=0", "limit=101", "limit=-1", "wait=61", "wait=1e1", "wait=%31", "from=1", "after=1&after=1", "a=b=c",
+        "after=+5",
+        "after=007",
+        "after=-0",
+        "after=-1",
+        "after=18446744073709551616",
+        "after=9007199254740992",
+        "after=",
+        "after",
+        "limit=0",
+        "limit=101",
+        "limit=-1",
+        "wait=61",
+        "wait=1e1",
+        "wait=%31",
+        "from=1",
+        "after=1&after=1",
+        "a=b=c",
     ] {
         rows.push((format!("68 to 71 {bad}"), get(&format!("?{bad}")), Refused(400, "bad_request")));
     }
     for good in ["", "?", "?after=5", "?wait=0", "?limit=1", "?limit=100&wait=60&after=0", "?after=9007199254740991"] {
         rows.push((format!("69 {good}"), get(good), Good(200)));
     }
-    rows.push(("54 a session in the query".into(), lines(&[&format!("GET /v1/envelopes?token={} HTTP/1.1", scene.session), "Host: x"]), Refused(401, "no_session")));
+    rows.push((
+        "54 a session in the query".into(),
+        lines(&[&format!("GET /v1/envelopes?token={} HTTP/1.1", scene.session), "Host: x"]),
+        Refused(401, "no_session"),
+    ));
     scene.rows(&rows).await;
 }
 
@@ -281,7 +311,7 @@ async fn sends() {
     let other = json!({"device": stranger.devices[0].id(), "body": body(4_096)});
     let unlike = send(&|parcel| parcel["sealed"].as_array_mut().expect("an array").push(other.clone()));
     rows.push(("58 bodies unlike each other".into(), unlike, Refused(422, "bad_size")));
-    for secs in [0, 3_599, 604_801, 1 << 62] {
+    for secs in [0, 3_599, 604_801, 1_u64 << 62] {
         let bytes = send(&|parcel| parcel["expires_in"] = json!(secs));
         rows.push((format!("62 {secs} s"), bytes, Refused(422, "bad_expiry")));
     }
@@ -291,13 +321,25 @@ async fn sends() {
     for (name, due, sealed) in [
         ("no body", Refused(400, "bad_request"), json!([])),
         ("a device twice", Refused(409, "device_list_changed"), entries(2)),
-        ("another's device", Refused(409, "device_list_changed"), json!([{"device": stranger.devices[0].id(), "body": body(1_024)}])),
+        (
+            "another's device",
+            Refused(409, "device_list_changed"),
+            json!([{"device": stranger.devices[0].id(), "body": body(1_024)}]),
+        ),
         ("eleven devices", Refused(400, "too_many"), entries(11)),
     ] {
         rows.push((name.into(), send(&|parcel| parcel["sealed"] = sealed.clone()), due));
     }
-    rows.push(("another list".into(), send(&|parcel| parcel["list"]["version"] = json!(2)), Refused(409, "device_list_changed")));
-    rows.push(("another epoch".into(), send(&|parcel| parcel["list"]["epoch"] = json!(0)), Refused(409, "device_list_changed")));
+    rows.push((
+        "another list".into(),
+        send(&|parcel| parcel["list"]["version"] = json!(2)),
+        Refused(409, "device_list_changed"),
+    ));
+    rows.push((
+        "another epoch".into(),
+        send(&|parcel| parcel["list"]["epoch"] = json!(0)),
+        Refused(409, "device_list_changed"),
+    ));
     rows.push(("live: nobody is there, and nothing is stored".into(), send(&|parcel| parcel["live"] = json!(true)), Good(202)));
     let login = ask("POST /v1/envelopes").by(&scene.session).json(&scene.parcel).bytes();
     rows.push(("a login sent along".into(), login, Refused(400, "anonymous_only")));

@@ -4,6 +4,7 @@ mod admin;
 mod bad_input;
 mod cli;
 mod config;
+mod connections;
 mod envelopes;
 mod floors;
 mod process;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// A request that is as it should be, to be sent or to be spoilt first.
 #[derive(Clone)]
@@ -106,23 +107,58 @@ pub(crate) fn text(value: &Value) -> String {
 }
 
 /// One connection.
-pub(crate) struct Socket(BufReader<TcpStream>);
+pub(crate) struct Socket {
+    reading: Reading,
+    writing: Writing,
+}
+
+/// What comes.
+pub(crate) struct Reading(BufReader<OwnedReadHalf>);
+
+/// What goes.
+pub(crate) struct Writing(OwnedWriteHalf);
 
 impl Socket {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        Self(BufReader::new(patiently(TcpStream::connect(address)).await.expect("the relay takes connections")))
+        let stream = patiently(TcpStream::connect(address)).await.expect("the relay takes connections");
+        let (reading, writing) = stream.into_split();
+        Self { reading: Reading(BufReader::new(reading)), writing: Writing(writing) }
     }
 
     /// Sends bytes; a relay that has hung up already has its answer read all the same.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        let _ = patiently(self.0.write_all(bytes)).await;
+        self.writing.send(bytes).await;
     }
 
     /// Says that nothing more comes.
     pub(crate) async fn finish(&mut self) {
-        let _ = patiently(self.0.shutdown()).await;
+        let _ = patiently(self.writing.0.shutdown()).await;
     }
 
+    /// The next reply; none when the connection ends instead.
+    pub(crate) async fn reply(&mut self) -> Option<Reply> {
+        self.reading.reply().await
+    }
+
+    /// Everything until the relay closes.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        self.reading.rest().await
+    }
+
+    /// Both directions apart.
+    pub(crate) fn split(self) -> (Reading, Writing) {
+        (self.reading, self.writing)
+    }
+}
+
+impl Writing {
+    /// False when nobody takes it any more.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
+        patiently(self.0.write_all(bytes)).await.is_ok()
+    }
+}
+
+impl Reading {
     /// The next reply; none when the connection ends instead.
     pub(crate) async fn reply(&mut self) -> Option<Reply> {
         patiently(self.read_reply()).await
@@ -131,9 +167,8 @@ impl Socket {
     /// Everything until the relay closes.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        match patiently(self.0.read_to_end(&mut bytes)).await {
-            Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        if let Err(error) = patiently(self.0.read_to_end(&mut bytes)).await {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
         }
         bytes
     }
