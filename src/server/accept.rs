@@ -93,7 +93,9 @@ impl Hall {
         tokio::select! {
             () = self.tasks.wait() => {}
             () = self.relay.clock().sleep_until(deadline) => {
-                tracing::warn!(connections = self.places().len(), "connections were cut at the end of the drain");
+                let places = self.places();
+                tracing::warn!(connections = places.len(), "connections were cut at the end of the drain");
+                places.values().for_each(|place| place.phase.close());
             }
         }
     }
