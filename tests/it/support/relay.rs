@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::raw::{Ask, Reply, Socket, patiently};
+use super::raw::{Ask, Reply, Socket, ask, patiently};
 
 /// A relay that serves.
 pub(crate) struct TestRelay {
@@ -85,6 +85,20 @@ impl TestRelay {
     /// The reply to a request on a connection of its own.
     pub(crate) async fn answer(&self, ask: Ask) -> Reply {
         self.raw(&ask.bytes()).await.expect("a reply")
+    }
+
+    /// A long poll that is known to wait: it has ended one before it, whichever of the two came first.
+    pub(crate) async fn poll(&self, session: &str) -> Socket {
+        let wait = ask("GET /v1/envelopes?wait=60").by(session).bytes();
+        let (mut one, mut other) = (self.socket().await, self.socket().await);
+        one.send(&wait).await;
+        other.send(&wait).await;
+        let (ended, waiting) = tokio::select! {
+            reply = one.reply() => (reply, other),
+            reply = other.reply() => (reply, one),
+        };
+        ended.expect("a reply").refused(409, "superseded");
+        waiting
     }
 
     /// The reply to bytes on a connection of their own; none when the relay hangs up without one.
