@@ -186,6 +186,11 @@ impl Drop for Listener {
 
 /// Opens the relay of a data directory, under its lock; makes what is not there yet. With a listener, for serving.
 pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
+    open_with(config, listener, Clock::system()).await
+}
+
+/// [`open`] by another clock than the system's: one that a test advances.
+pub async fn open_with(config: &Config, listener: Option<&Listener>, clock: Clock) -> Result<Opened, ServerError> {
     let data = &config.server.data;
     make_directory(data)?;
     let lock = lock(data)?;
@@ -217,7 +222,7 @@ pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened
         room: room(data.clone(), config.server.disk_free_bytes_min),
         purge_overdue_secs: 3 * jobs::period_secs(&config.retention.purge_schedule, 0).max(PURGE_OVERDUE_SECS_MIN / 3),
     };
-    let relay = Relay::open(settings, Arc::new(store), Clock::system(), random::system()).await?;
+    let relay = Relay::open(settings, Arc::new(store), clock, random::system()).await?;
     Ok(Opened { relay, _lock: lock })
 }
 
