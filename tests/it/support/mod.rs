@@ -1,6 +1,7 @@
 //! What several topics need to test with.
 
 pub(crate) mod bench;
+pub(crate) mod clock;
 pub(crate) mod memory_store;
 pub(crate) mod person;
 pub(crate) mod raw;
