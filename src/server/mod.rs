@@ -47,7 +47,8 @@ pub async fn open_with(config: &Config, listener: Option<&Listener>, clock: Cloc
     let data = &config.server.data;
     make_directory(data)?;
     let lock = lock(data)?;
-    let relay_key = relay_key(data)?;
+    // The key stands before the first database; beside one that is there already, whose it is is asked first.
+    let first_key = if data::database(data).exists() { None } else { Some(relay_key(data)?) };
     let store = SqliteStore::open(sqlite::Settings {
         disk_bytes_max: config.server.disk_bytes_max,
         mailbox_envelopes_max: config.limits.mailbox_envelopes_max,
@@ -72,7 +73,7 @@ pub async fn open_with(config: &Config, listener: Option<&Listener>, clock: Cloc
             Some(listener) if config.server.origins.is_empty() => listener.origins(),
             _ => config.server.origins.clone(),
         },
-        relay_key,
+        relay_key: first_key.map_or_else(|| relay_key(data), Ok)?,
         room: room(data.clone(), config.server.disk_free_bytes_min),
         purge_overdue_secs: 3 * jobs::period_secs(&config.retention.purge_schedule, 0).max(PURGE_OVERDUE_SECS_MIN / 3),
     };
