@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary that links once: a file a topic.
 
 mod admin;
+mod auth;
 mod bad_input;
 mod cli;
 mod config;
@@ -8,6 +9,5 @@ mod connections;
 mod envelopes;
 mod floors;
 mod process;
-mod smoke;
 mod store_contract;
 mod support;
