@@ -1,5 +1,6 @@
 //! Everything that is tested from outside, in one binary that links once: a file a topic.
 
+mod accounts;
 mod admin;
 mod auth;
 mod bad_input;
