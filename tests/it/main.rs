@@ -1,6 +1,8 @@
 //! Everything that is tested from outside, in one binary that links once: a file a topic.
 
+mod accounts;
 mod admin;
+mod auth;
 mod bad_input;
 mod cli;
 mod client;
@@ -13,6 +15,5 @@ mod logs;
 mod process;
 mod protocol_vectors;
 mod schema;
-mod smoke;
 mod store_contract;
 mod support;

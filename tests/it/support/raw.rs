@@ -62,7 +62,7 @@ impl Ask {
     }
 }
 
-/// A reply.
+/// A reply, but for its `Date`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -187,7 +187,8 @@ impl Reading {
         }
         let status = lines.first()?.split(' ').nth(1)?.parse().expect("a status line");
         let header = |line: &String| line.split_once(':').map(|(name, value)| (name.to_string(), value.trim().to_string()));
-        let headers: Vec<_> = lines.iter().skip(1).filter_map(header).collect();
+        let mut headers: Vec<_> = lines.iter().skip(1).filter_map(header).collect();
+        headers.retain(|(name, _)| name != "date");
         let mut reply = Reply { status, headers, body: Vec::new() };
         if status >= 200 {
             let length = reply.header("content-length").map_or(0, |length| length.parse().expect("a length"));

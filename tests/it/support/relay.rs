@@ -51,7 +51,7 @@ impl TestRelay {
         Self::run(config, dir, clock).await
     }
 
-    async fn run(config: Config, dir: TempDir, clock: Option<Arc<ManualClock>>) -> Self {
+    pub(crate) async fn run(config: Config, dir: TempDir, clock: Option<Arc<ManualClock>>) -> Self {
         let listener = server::bind(&config.server.listen).await.expect("a port");
         let server::Listener::Tcp(tcp) = &listener else { unreachable!("it was bound to a port") };
         let address = tcp.local_addr().expect("an address");
