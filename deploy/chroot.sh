@@ -73,10 +73,10 @@ copy_in() {
   done
 }
 
-# RUN of the build stage, in its directory.
+# RUN of the build stage, in its directory, without what the caller tells cargo about places.
 run() {
   echo "  RUN $1"
-  (cd "$scratch$workdir" && sh -euc "${1//\/image/$scratch/image}" </dev/null)
+  (cd "$scratch$workdir" && env -u CARGO_TARGET_DIR -u CARGO_BUILD_TARGET sh -euc "${1//\/image/$scratch/image}" </dev/null)
 }
 
 # COPY --from of the last stage.
