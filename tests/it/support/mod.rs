@@ -3,3 +3,6 @@
 pub(crate) mod bench;
 pub(crate) mod files;
 pub(crate) mod memory_store;
+pub(crate) mod person;
+pub(crate) mod raw;
+pub(crate) mod relay;
