@@ -147,13 +147,14 @@ async fn a_thousand_idle_connections_hurt_nobody() {
 
 #[tokio::test]
 async fn at_the_cap_the_longest_idle_is_closed() {
-    let relay = TestRelay::with(|config| config.limits.connections_max = 3).await;
+    let (relay, clock) = TestRelay::by_hand(|config| config.limits.connections_max = 3).await;
     let mut sockets: Vec<Socket> = Vec::new();
     for _ in 0..3 {
         let mut socket = relay.socket().await;
         socket.send(&ask("GET /healthz").bytes()).await;
         assert_eq!(socket.reply().await.expect("a reply").status, 200);
         sockets.push(socket);
+        clock.advance(1);
     }
     // The first has spoken last: the second is now the longest idle.
     sockets[0].send(&ask("GET /healthz").bytes()).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod files;
+pub(crate) mod clock;
 pub(crate) mod memory_store;
 pub(crate) mod person;
 pub(crate) mod raw;
