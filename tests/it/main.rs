@@ -1,5 +1,6 @@
 //! Everything that is tested from outside, in one binary that links once: a file a topic.
 
+mod accounts;
 mod admin;
 mod bad_input;
 mod cli;
@@ -9,9 +10,12 @@ mod connections;
 mod envelopes;
 mod erasure;
 mod floors;
+mod keys;
 mod logs;
 mod process;
+mod routes;
 mod schema;
 mod smoke;
 mod store_contract;
 mod support;
+mod tokens;
