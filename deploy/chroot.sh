@@ -27,6 +27,8 @@ scratch="$(mktemp -d)"
 root="$scratch/root"
 data="$scratch/volume"
 relay=
+# env looks for it after it has emptied the environment.
+chroot="$(command -v chroot)"
 
 finish() {
   local code=$?
@@ -156,15 +158,22 @@ else
   ok "the binary is static, $(($(stat -c %s "$root${entry[0]}") / 1024)) KiB"
 fi
 
+# What every engine puts into every container; of /proc and /sys nothing is needed.
+devices=(null zero full random urandom)
+mkdir "$root/dev"
+for device in "${devices[@]}"; do : >"$root/dev/$device"; done
+
 # A fresh volume takes owner, mode and content from the image.
 cp -a "$root$volume" "$data"
 if [[ -n $REPLAY_MOUNTS ]] && mount --bind "$root" "$root" 2>/dev/null; then
   mount --bind "$data" "$root$volume"
+  for device in "${devices[@]}"; do mount --bind "/dev/$device" "$root/dev/$device"; done
   mount -o remount,bind,ro "$root"
   ok "the root is mounted read-only, and $volume is a volume"
 else
   REPLAY_MOUNTS=
   data="$root$volume"
+  for device in "${devices[@]}"; do cp -a --remove-destination "/dev/$device" "$root/dev/"; done
   ok "nothing but $volume is writable for $user (this machine allows no mounts)"
 fi
 
@@ -174,14 +183,14 @@ while (: <"/dev/tcp/127.0.0.1/$free") 2>/dev/null; do free=$((20000 + RANDOM)); 
 
 # As the engine would: the image's environment and what its -e gives, the image's user, nothing else.
 inside() {
-  call=(env -i "${environment[@]//:$port/:$free}" "${extra[@]}" chroot --userspec="$user" --groups= "$root" "$@")
+  call=(env -i "${environment[@]//:$port/:$free}" "${extra[@]}" "$chroot" --userspec="$user" --groups= "$root" "$@")
 }
 
 # try CODE COMMAND…: runs a command of the image and wants this exit code.
 try() {
   local wanted=$1 code=0
   inside "${@:2}"
-  "${call[@]}" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null || code=$?
+  timeout 30 "${call[@]}" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null || code=$?
   ((code == wanted)) || fail "${*:2} ended with $code, not $wanted"
 }
 
@@ -197,6 +206,7 @@ start() {
 stop() {
   local code=0
   kill -TERM "$relay"
+  timeout 20 tail --pid="$relay" -f /dev/null || fail "it was still there 20 seconds after SIGTERM"
   wait "$relay" || code=$?
   relay=
   exec 3<&-

@@ -3,7 +3,7 @@
 //!
 //! # To write a client
 //!
-//! Begin at [`client`](crate::client): make a profile, mint an invite, add a contact, send, receive. `docs/protocol.md` is
+//! Begin at [`client`]: make a profile, mint an invite, add a contact, send, receive. `docs/protocol.md` is
 //! the normative text for clients in other languages.
 //!
 //! # The house
@@ -29,10 +29,16 @@
 
 #[cfg(feature = "server")]
 pub mod admin;
+#[cfg(feature = "server")]
+pub mod api;
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod crypto;
+#[cfg(feature = "server")]
+pub mod jobs;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;

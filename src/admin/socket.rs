@@ -26,7 +26,7 @@ pub fn bind(data: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until the relay stops. What is still running then ends with the process.
+/// Answers until the relay stops, and takes the socket away. What is still running then ends with the process.
 pub async fn serve(listener: UnixListener, relay: Relay) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let service = TowerToHyperService::new(warp::service(routes::routes(relay.clone())));
@@ -45,7 +45,7 @@ pub async fn serve(listener: UnixListener, relay: Relay) {
                     continue;
                 }
             },
-            () = relay.stopped() => return,
+            () = relay.stopped() => break,
         };
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
@@ -55,6 +55,10 @@ pub async fn serve(listener: UnixListener, relay: Relay) {
             // A caller that hung up is no news.
             let _ = connection.await;
         });
+    }
+    // Now, because the lock is still held: a little later it could be the next relay's.
+    if let Some(path) = listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
+        let _ = std::fs::remove_file(path);
     }
 }
 

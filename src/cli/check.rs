@@ -5,7 +5,8 @@ use clap::Args;
 use super::config::ConfigArgs;
 use super::failure::{DAMAGED, Failure};
 use super::output;
-use crate::server;
+use super::target::must_exist;
+use crate::server::{self, CheckReport};
 
 /// `restante check`.
 #[derive(Debug, Args)]
@@ -20,14 +21,27 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: CheckArgs) -> anyhow::Result<u8> {
     let config = args.config.load()?.config;
+    must_exist(&config)?;
     let report = server::check(&config)?;
     if args.json {
         output::print_json(&report)?;
     } else {
-        output::print(&report.to_string())?;
+        output::print_pairs(&table(&report))?;
     }
     if report.good() {
         return Ok(0);
     }
-    Err(Failure::new("the database is damaged").code(DAMAGED).into())
+    let failure = Failure::new("the database is damaged").code(DAMAGED);
+    Err(failure.hint("keep a copy of the directory before anything else; the relay delivers what is sound in it").into())
+}
+
+fn table(report: &CheckReport) -> Vec<(&'static str, String)> {
+    let list = |words: &[String]| if words.is_empty() { "none".to_string() } else { words.join("; ") };
+    vec![
+        ("envelopes read", report.envelopes.to_string()),
+        ("damaged", report.damaged.to_string()),
+        ("broken structure", list(&report.broken)),
+        ("rows that point at nothing", report.dangling.to_string()),
+        ("counters that are wrong", list(&report.miscounted)),
+    ]
 }

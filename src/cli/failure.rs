@@ -78,9 +78,13 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return (failure.code, failure.hint.clone());
         }
+        #[cfg(feature = "client")]
+        if let Some(error) = cause.downcast_ref::<crate::client::Error>() {
+            return (FAILED, error.hint().map(Into::into));
+        }
         #[cfg(feature = "server")]
         if let Some(error) = cause.downcast_ref::<ServerError>() {
-            return (error.exit_code(), error.hint().map(Into::into));
+            return (error.exit_code(), error.hint());
         }
         #[cfg(feature = "server")]
         if let Some(error) = cause.downcast_ref::<AdminError>() {

@@ -11,11 +11,14 @@ pub mod client;
 mod completions;
 #[cfg(feature = "server")]
 mod config;
+#[cfg(all(feature = "server", feature = "client"))]
+mod demo;
 #[cfg(feature = "server")]
 mod explain_db;
 mod failure;
 #[cfg(feature = "server")]
 mod healthcheck;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the client alone prints less than the relay's commands"))]
 mod output;
 #[cfg(feature = "server")]
 mod pass;
@@ -27,6 +30,7 @@ mod serve;
 mod stats;
 #[cfg(feature = "server")]
 mod target;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the client alone prints less than the relay's commands"))]
 mod units;
 
 use std::ffi::OsString;
@@ -83,6 +87,9 @@ enum Command {
     /// Ask a relay whether it can do its job: for containers and monitoring.
     #[cfg(feature = "server")]
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// See the whole of it in three seconds: a relay, two people, a message that waits and vanishes.
+    #[cfg(all(feature = "server", feature = "client"))]
+    Demo(demo::DemoArgs),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArgs),
     /// Print the version and what this program was built with.
@@ -115,6 +122,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::ExplainDb(args) => block_on(explain_db::run(args)),
         #[cfg(feature = "server")]
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
+        #[cfg(all(feature = "server", feature = "client"))]
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Version => {
             output::print(&format!("restante {} ({})", env!("CARGO_PKG_VERSION"), BUILT_WITH.join(", ")))?;
@@ -137,6 +146,7 @@ const BUILT_WITH: &[&str] = &[
 
 const AFTER_HELP: &str = "\
 Examples:
+  restante demo                                see all of it, in three seconds
   restante serve                               a relay on 127.0.0.1:8484, data in ./restante-data
   restante client init --relay http://127.0.0.1:8484
   restante stats --json                        totals, whether the relay runs or not

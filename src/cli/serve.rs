@@ -36,6 +36,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
     let listen = args.listen.map(|value| Flag { flag: "--listen", key: "server.listen".into(), value });
     let loaded = args.config.load_with(listen)?;
     log(&loaded.config)?;
+    server::hush_panics();
     harden();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;
@@ -86,13 +87,15 @@ fn log(config: &Config) -> Result<(), ConfigError> {
         Ok(text) if !text.is_empty() => ("environment RESTANTE_LOG", text),
         _ => ("log.level", config.log.level.clone()),
     };
-    let filter = tracing_subscriber::EnvFilter::try_new(&text).map_err(|error| Problem {
-        key: None,
-        origin: origin.into(),
-        message: format!("`{text}` does not say what to log: {error}"),
-        excerpt: None,
-        hint: Some("such as info, or info,restante::store=debug".into()),
-    })?;
+    // The scheduler's own news is of no use to an operator.
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(format!("{text},tokio_cron_scheduler=warn")).map_err(|error| Problem {
+            key: None,
+            origin: origin.into(),
+            message: format!("`{text}` does not say what to log: {error}"),
+            excerpt: None,
+            hint: Some("such as info, or info,restante::store=debug".into()),
+        })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that a test of this process has set one before; that one will do.
     let _ = match config.log.format {

@@ -4,6 +4,7 @@
 use super::config::ConfigArgs;
 use super::failure::Failure;
 use crate::admin::{self, Target};
+use crate::config::Config;
 use crate::server;
 
 /// Whether a command may begin a data directory, as the first `serve` would.
@@ -26,12 +27,20 @@ pub(super) async fn on_target<T>(
     if let Some(socket) = admin::running(data).await? {
         return Ok(call(&Target::Running(socket)).await?);
     }
-    if missing == Missing::Refuse && !server::database(&config).exists() {
-        let failure = Failure::new(format!("there is no relay's database in {}", data.display()));
-        return Err(failure.hint("name its directory by --data, or start one: restante serve").into());
+    if missing == Missing::Refuse {
+        must_exist(&config)?;
     }
     let opened = server::open(&config, None).await?;
     let result = call(&Target::Stopped(opened.relay.clone())).await;
     opened.relay.close().await;
     Ok(result?)
+}
+
+/// Says that there is no database, rather than making one.
+pub(super) fn must_exist(config: &Config) -> Result<(), Failure> {
+    if server::database(config).exists() {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("there is no relay's database in {}", config.server.data.display()));
+    Err(failure.hint("name its directory by --data, or start one: restante serve"))
 }

@@ -123,14 +123,19 @@ fn check_origin(origin: &str, plain_http: bool) -> Result<(), Wrong> {
     if written != origin {
         return Err((format!("`{origin}` is not in the one form that is signed"), format!("write \"{written}\"")));
     }
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    if scheme == "http" && !loopback && !host.ends_with(".onion") && !plain_http {
+    if scheme == "http" && !is_loopback(origin) && !host.ends_with(".onion") && !plain_http {
         let message = format!("`{origin}` is plain HTTP over a network, where others can take over sessions");
         let hint = "put a proxy with TLS in front and write https://, or set server.plain_http = true";
         return Err((message, hint.into()));
     }
     Ok(())
+}
+
+/// Whether an origin's host is this machine.
+fn is_loopback(origin: &str) -> bool {
+    let Some((_, host, _)) = canonical(origin) else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Scheme, host and port of what is meant by an origin, in their canonical form.
@@ -197,7 +202,9 @@ fn schedule(expression: &str) -> Result<(), String> {
         return Err(format!("`{expression}` has {fields} fields"));
     }
     let parser = croner::parser::CronParser::builder().year(croner::parser::Year::Disallowed).build();
-    parser.parse(expression).map(drop).map_err(|error| format!("`{expression}` is not a cron expression: {error}"))
+    let cron = parser.parse(expression).map_err(|error| format!("`{expression}` is not a cron expression: {error}"))?;
+    let ever = cron.find_next_occurrence(&chrono::DateTime::UNIX_EPOCH, false);
+    ever.map(drop).map_err(|_| format!("`{expression}` never comes"))
 }
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];

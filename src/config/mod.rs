@@ -7,6 +7,7 @@
 mod check;
 mod error;
 mod load;
+mod names;
 
 use std::path::PathBuf;
 
@@ -58,7 +59,7 @@ pub struct Server {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Registration {
-    /// Open on loopback and unix sockets, else by pass.
+    /// Open where only this machine comes in: on loopback and unix sockets, with no origin that is neither; else by pass.
     #[default]
     Auto,
     /// Anybody.

@@ -1,6 +1,6 @@
 //! Accounts: device lists to the byte, and the requests that register, change, recover and delete.
 //!
-//! A list is parsed here and its [`claims`](DeviceList::claims) are handed to whoever can verify signatures; nothing here
+//! A list is parsed here and its [`claims`](SignedList::claims) are handed to whoever can verify signatures; nothing here
 //! says whether a list is *true*.
 
 use serde::{Deserialize, Serialize};

@@ -46,9 +46,18 @@ impl Relay {
             }
         };
         let overdue = Duration::from_secs(inner.settings.purge_overdue_secs);
-        let purge = inner.health.last_purge().is_some_and(|at| inner.clock.elapsed().saturating_sub(at) < overdue);
+        // Before the first purge has ended, its time runs from the start.
+        let last = inner.health.last_purge().unwrap_or_default();
+        let purge = inner.clock.elapsed().saturating_sub(last) < overdue;
         let (disk, stopping) = (self.has_room(), inner.stopping.is_cancelled());
         Readiness { ready: writer && disk && purge && !stopping, writer, disk, purge, stopping }
+    }
+}
+
+impl Relay {
+    /// Whether a purge ended at or after a moment of the clock's `elapsed`.
+    pub fn purged_since(&self, moment: Duration) -> bool {
+        self.inner.health.last_purge().is_some_and(|at| at >= moment)
     }
 }
 

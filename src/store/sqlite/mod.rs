@@ -1,6 +1,6 @@
 //! The store on SQLite: one file, one writing thread, a few reading connections.
 //!
-//! Writes are closures that go through [`writer`]'s queue and are committed together; reads go to a pool on blocking
+//! Writes are closures that go through `writer`'s queue and are committed together; reads go to a pool on blocking
 //! threads. Nobody else opens the file while a relay runs (`server` holds a lock on the directory), which is what lets the
 //! writer keep each mailbox's state in memory and lets only it run checkpoints.
 

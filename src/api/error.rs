@@ -1,0 +1,93 @@
+//! Replies: JSON, and the problem that a refusal becomes. Every reply of the relay is made here, with the same headers.
+
+use serde::Serialize;
+use warp::http::{HeaderName, HeaderValue, Response as HttpResponse, StatusCode, header};
+use warp::reply::Response;
+
+use crate::protocol::{ErrorCode, Problem};
+use crate::service::Error;
+
+/// A refusal on its way to becoming a reply.
+#[derive(Debug)]
+pub struct ApiError {
+    problem: Box<Problem>,
+    allow: Option<String>,
+    close: bool,
+}
+
+impl ApiError {
+    /// A refusal of this floor.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(code, detail)), allow: None, close: false }
+    }
+
+    /// With the methods that the path does take.
+    pub fn allow(mut self, methods: &str) -> Self {
+        self.allow = Some(methods.to_string());
+        self
+    }
+
+    /// After which the connection ends, because the rest of the request is not read.
+    pub fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// The reply.
+    pub fn reply(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut reply = body(status, "application/problem+json", &self.problem);
+        let headers = reply.headers_mut();
+        let mut set = |name: HeaderName, value: String| {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        };
+        if let Some(secs) = self.problem.retry_after {
+            set(header::RETRY_AFTER, secs.to_string());
+        }
+        if let Some(methods) = self.allow {
+            set(header::ALLOW, methods);
+        }
+        if self.close {
+            set(header::CONNECTION, "close".into());
+        }
+        reply
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let mut problem = Problem::new(error.code(), detail(&error));
+        problem.retry_after = error.retry_after();
+        if let Error::DeviceListChanged(list) | Error::DeviceListConflict(list) = error {
+            problem.device_list = Some(list);
+        }
+        Self { problem: Box::new(problem), allow: None, close: false }
+    }
+}
+
+/// A reply with a JSON body.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    body(status, "application/json", value)
+}
+
+/// What went wrong inside stays inside.
+fn detail(error: &Error) -> String {
+    match error.code() {
+        ErrorCode::Internal => "the relay cannot go on; it is being stopped".into(),
+        ErrorCode::Busy => "the relay has too much to do at once; try again".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn body(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    let mut reply = HttpResponse::new(bytes.into());
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}

@@ -1,0 +1,210 @@
+//! The table of contents: every route with its method, what login it needs, and its handler.
+//!
+//! The table makes the filters, the `Allow` headers and the templates that the log shows. Handlers parse for themselves and
+//! never reject: a filter's order would decide between 404 and 405 otherwise.
+
+use std::panic::AssertUnwindSafe;
+
+use bytes::Buf;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Stream};
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use super::error::{ApiError, json};
+use super::extract::{self, Caller};
+use crate::protocol::{ErrorCode, Limits};
+use crate::service::{Relay, Session};
+
+/// One route.
+pub struct Route {
+    /// Its method; HEAD goes with GET.
+    pub method: Method,
+    /// Its path, which has no parameters: what two parties share travels in bodies.
+    pub template: &'static str,
+    /// What login it needs.
+    pub auth: Auth,
+    /// How large a body it takes.
+    pub body: Body,
+    handler: Handler,
+}
+
+/// How large a body a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// None.
+    None,
+    /// A few fields, or a page of token hashes.
+    Small,
+    /// A body for every device of an account.
+    Send,
+}
+
+impl Body {
+    /// The most bytes.
+    pub fn bytes_max(self, limits: &Limits) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Small => SMALL_BODY_BYTES_MAX.min(limits.request_bytes_max()),
+            Self::Send => limits.request_bytes_max(),
+        }
+    }
+}
+
+/// What login a route needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// None; one sent along is not looked at.
+    Public,
+    /// None, and one sent along is refused.
+    Anonymous,
+    /// A session.
+    Session,
+}
+
+/// What a handler is given.
+struct Call {
+    relay: Relay,
+    session: Option<Session>,
+    caller: Caller,
+    query: String,
+    body: Vec<u8>,
+}
+
+type Handler = fn(Call) -> BoxFuture<'static, Result<Response, ApiError>>;
+
+impl Call {
+    fn session(&self) -> Result<&Session, ApiError> {
+        self.session.as_ref().ok_or_else(|| ApiError::new(ErrorCode::NoSession, "log in first"))
+    }
+}
+
+macro_rules! route {
+    ($method:ident $template:literal $auth:ident $body:ident, |$call:ident| $handler:expr) => {
+        Route {
+            method: Method::$method,
+            template: $template,
+            auth: Auth::$auth,
+            body: Body::$body,
+            handler: |$call| async move { $handler }.boxed(),
+        }
+    };
+}
+
+/// Every route there is.
+#[rustfmt::skip]
+pub const ROUTES: &[Route] = &[
+    route!(GET "/healthz" Public None, |_call| Ok(json(StatusCode::OK, &serde_json::json!({"alive": true})))),
+    route!(GET "/readyz" Public None, |call| {
+        let readiness = call.relay.ready().await;
+        Ok(json(if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &readiness))
+    }),
+    route!(GET "/v1/info" Public None, |call| ok(&call.relay.info())),
+    route!(POST "/v1/auth/challenge" Public Small, |call| ok(&call.relay.challenge(&extract::json(&call.body)?, call.caller.0)?)),
+    route!(POST "/v1/auth/login" Public Small, |call| ok(&call.relay.login(&extract::json(&call.body)?, call.caller.0).await?)),
+    route!(GET "/v1/sessions" Session None, |call| ok(&call.relay.sessions(call.session()?))),
+    route!(POST "/v1/sessions/revoke" Session Small, |call| ok(&call.relay.revoke_sessions(call.session()?, &extract::json(&call.body)?)?)),
+    route!(POST "/v1/accounts" Public Small, |call| {
+        Ok(json(StatusCode::CREATED, &call.relay.register(&extract::json(&call.body)?, call.caller.0).await?))
+    }),
+    route!(GET "/v1/account" Session None, |call| ok(&call.relay.account(call.session()?).await?)),
+    route!(PUT "/v1/account/device-list" Session Small, |call| ok(&call.relay.put_list(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/account/recover" Public Small, |call| ok(&call.relay.recover(&extract::json(&call.body)?, call.caller.0).await?)),
+    route!(POST "/v1/account/delete" Session Small, |call| ok(&call.relay.delete_account(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/tokens" Session Small, |call| ok(&call.relay.add_token(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/tokens/list" Session Small, |call| ok(&call.relay.list_tokens(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/tokens/revoke" Session Small, |call| ok(&call.relay.revoke_tokens(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(PUT "/v1/keys" Session Small, |call| ok(&call.relay.put_key(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/keys" Anonymous Small, |call| ok(&call.relay.keys(&extract::json(&call.body)?).await?)),
+    route!(POST "/v1/envelopes" Anonymous Send, |call| {
+        Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?).await?))
+    }),
+    route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
+    route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack(call.session()?, extract::json(&call.body)?).await?)),
+];
+
+/// The template of a request's path, for the log; none for a path that is nobody's.
+pub fn template(path: &str) -> &'static str {
+    ROUTES.iter().find(|route| route.template == path).map_or("-", |route| route.template)
+}
+
+/// All routes as one filter, which never rejects.
+pub fn routes(relay: &Relay) -> BoxedFilter<(Response,)> {
+    ROUTES.iter().fold(elsewhere(), |others, route| one(relay, route).or(others).unify().boxed())
+}
+
+fn one(relay: &Relay, route: &'static Route) -> BoxedFilter<(Response,)> {
+    let relay = relay.clone();
+    let here = move |method: Method, path: FullPath| async move {
+        let right = method == route.method || (method == Method::HEAD && route.method == Method::GET);
+        if right && path.as_str() == route.template { Ok(()) } else { Err(warp::reject::not_found()) }
+    };
+    warp::method()
+        .and(warp::path::full())
+        .and_then(here)
+        .untuple_one()
+        .and(warp::header::headers_cloned())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(warp::ext::optional::<Caller>())
+        .and(warp::body::stream())
+        .then(move |headers, query, caller: Option<Caller>, body| {
+            let relay = relay.clone();
+            async move { answer(relay, route, headers, query, caller.unwrap_or_default(), body).await }
+        })
+        .boxed()
+}
+
+async fn answer<B: Buf, E>(
+    relay: Relay,
+    route: &'static Route,
+    headers: HeaderMap,
+    query: String,
+    caller: Caller,
+    stream: impl Stream<Item = Result<B, E>>,
+) -> Response {
+    let handled = AssertUnwindSafe(async move {
+        let session = extract::session(&relay, route, &headers)?;
+        let body = extract::body(&relay, route, &headers, stream).await?;
+        if route.template != "/v1/envelopes" || route.method != Method::GET {
+            extract::no_query(&query)?;
+        }
+        (route.handler)(Call { relay, session, caller, query, body }).await
+    });
+    // A panic in a handler is this request's misfortune alone.
+    let outcome = handled.catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(route = route.template, "a handler panicked");
+        Err(ApiError::new(ErrorCode::Internal, "the relay failed at this request"))
+    });
+    outcome.unwrap_or_else(ApiError::reply)
+}
+
+/// What is no route: 404, or 405 where another method would do.
+fn elsewhere() -> BoxedFilter<(Response,)> {
+    warp::any()
+        .and(warp::path::full())
+        .map(|path: FullPath| {
+            let allowed: Vec<&str> =
+                ROUTES.iter().filter(|route| route.template == path.as_str()).map(|route| route.method.as_str()).collect();
+            let error = if allowed.is_empty() {
+                ApiError::new(ErrorCode::NotFound, "there is nothing here; every path is under /v1, without a slash at its end")
+            } else {
+                let mut methods = allowed.join(", ");
+                if allowed.contains(&"GET") {
+                    methods.push_str(", HEAD");
+                }
+                ApiError::new(ErrorCode::MethodNotAllowed, format!("this path takes {methods}")).allow(&methods)
+            };
+            error.reply().into_response()
+        })
+        .boxed()
+}
+
+fn ok(value: &impl serde::Serialize) -> Result<Response, ApiError> {
+    Ok(json(StatusCode::OK, value))
+}
+
+/// 1,000 token hashes are 46,000 characters.
+const SMALL_BODY_BYTES_MAX: u64 = 65_536;

@@ -1,0 +1,300 @@
+//! The account's life at a relay: made, recovered from its words, deleted.
+
+use std::path::Path;
+
+use reqwest::Method;
+
+use super::Client;
+use super::clock::Clock;
+use super::contacts::checked_name;
+use super::error::{Error, Result};
+use super::http::{Dial, Http, Lane};
+use super::lists::{self, Maker};
+use super::profile::Profile;
+use super::secret::Secret;
+use super::session::{Challenge, info, relay_key_changed};
+use super::state::{PinnedRelay, State};
+use super::words::Words;
+use crate::crypto::sign::KeyPair;
+use crate::protocol::accounts::{
+    DeleteAccountRequest, DeletedReply, ListReply, RecoverRequest, RegisterReply, RegisterRequest,
+};
+use crate::protocol::info::Info;
+use crate::protocol::tokens::{ListTokensReply, ListTokensRequest};
+use crate::protocol::{AccountId, DeviceId, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
+
+/// What an account is made, or recovered, with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The relay.
+    pub dial: Dial,
+    /// The relay's fingerprint, or its whole key; without either the first answer is trusted and pinned.
+    pub relay_key: Option<String>,
+    /// The code that lets one register where registration is not open.
+    pub pass: Option<String>,
+    /// How the account calls itself to those it says hello to.
+    pub name: Option<String>,
+    /// The machine's clock, unless a test has another.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// For a relay at `origin`, and nothing else said.
+    pub fn new(origin: super::Origin) -> Self {
+        let dial = Dial { origin, ca: None, plain: false };
+        Self { dial, relay_key: None, pass: None, name: None, clock: Clock::system() }
+    }
+}
+
+/// The keys of one device, fresh.
+struct Keys {
+    device: Secret,
+    sealing: Secret,
+    list: Secret,
+}
+
+impl Keys {
+    fn generate() -> Self {
+        Self { device: Secret::generate(), sealing: Secret::generate(), list: Secret::generate() }
+    }
+
+    fn device_id(&self) -> DeviceId {
+        DeviceId(self.device.signing().public())
+    }
+
+    fn list(&self, account_key: &KeyPair, epoch: u32, previous: Hash) -> SignedList {
+        let (list_key, device_key) = (self.list.signing(), self.device.signing());
+        let sealing_key = SealingKey(self.sealing.exchange().public());
+        Maker { account_key, list_key: &list_key, device_key: &device_key, sealing_key }.list(epoch, 1, previous)
+    }
+}
+
+impl Client {
+    /// Makes an account at a relay, and a profile for its first device. The words are the account: they are given here,
+    /// once, and kept nowhere.
+    pub async fn init(directory: &Path, options: Options) -> Result<(Self, Words)> {
+        if let Some(name) = &options.name {
+            checked_name(name)?;
+        }
+        let profile = Profile::create(directory)?;
+        let _lock = profile.lock().await?;
+        if profile.has_state() {
+            return Err(profile.bad("there is an account in it already", "use another directory: --profile DIR"));
+        }
+        let http = Http::new(&options.dial)?;
+        let relay = pinned(&http, &options, &info(&http).await?)?;
+        let account_key = KeyPair::generate();
+        let keys = Keys::generate();
+        let list = keys.list(&account_key, 1, Hash::ZERO);
+        register(&http, &relay.key, &keys, &list, options.pass.as_deref()).await?;
+        let state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
+        profile.save(&state)?;
+        let mut client = Self::of(profile, state, http, options.clock);
+        client.renew_prekey().await?;
+        client.fill_pool().await?;
+        Ok((client, Words::of(&account_key)))
+    }
+
+    /// Takes the account back with its words: a new device, and no other from now on. An empty profile becomes the
+    /// account's; one that holds the account keeps its contacts.
+    pub async fn recover(directory: &Path, options: Options, words: &Words) -> Result<Self> {
+        let profile = Profile::create(directory)?;
+        let _lock = profile.lock().await?;
+        let account_key = words.key();
+        let account = AccountId(account_key.public());
+        let before = if profile.has_state() { Some(profile.load()?) } else { None };
+        if before.as_ref().is_some_and(|before| before.account != account) {
+            return Err(
+                profile.bad("another account is in it than the words are of", "recover into an empty one: --profile DIR")
+            );
+        }
+        let http = Http::new(&options.dial)?;
+        let relay = pinned(&http, &options, &info(&http).await?)?;
+        if before.as_ref().is_some_and(|before| before.relay.key != relay.key) {
+            return Err(profile.bad("it belongs to another relay", "recover into an empty one: --profile DIR"));
+        }
+        let keys = Keys::generate();
+        let known = before.as_ref().map(|before| before.device_list.clone());
+        let list = take_over(&http, &relay.key, &account_key, &keys, known, options.pass.as_deref()).await?;
+        let name = options.name.clone();
+        let state = match before {
+            Some(before) => with_new_device(before, keys, list),
+            None => fresh(relay, name, account, keys, list),
+        };
+        let anew = state.contacts.is_empty();
+        profile.save(&state)?;
+        let mut client = Self::of(profile, state, http, options.clock);
+        client.renew_prekey().await?;
+        if anew {
+            client.revoke_every_token().await?;
+        }
+        client.fill_pool().await?;
+        Ok(client)
+    }
+
+    /// Deletes the account at the relay, with everything that waits for it, and the profile's state.
+    pub async fn delete(mut self) -> Result<()> {
+        let _lock = self.enter().await?;
+        let challenge = Challenge::of(&self.http, self.state.device_id(), &self.state.relay.key).await?;
+        let proof = challenge.proof().delete_account(&self.state.account);
+        let request =
+            DeleteAccountRequest { signature: Signature(self.state.device_key().sign(&proof)), challenge: challenge.bytes };
+        let _: DeletedReply = self.authed(Method::POST, "/v1/account/delete", Some(&request)).await?;
+        self.profile.forget()
+    }
+
+    /// Whoever held a token is unknown to a recovered profile; nobody could be told from anybody.
+    async fn revoke_every_token(&mut self) -> Result<()> {
+        loop {
+            let page: ListTokensReply =
+                self.authed(Method::POST, "/v1/tokens/list", Some(&ListTokensRequest::default())).await?;
+            if page.tokens.is_empty() {
+                return Ok(());
+            }
+            self.state.revoking = page.tokens.iter().map(|token| token.hash).collect();
+            self.send_revocations().await?;
+        }
+    }
+}
+
+/// Checks that the relay is the one that was asked for, and remembers it.
+fn pinned(http: &Http, options: &Options, info: &Info) -> Result<PinnedRelay> {
+    if let Some(expected) = &options.relay_key {
+        let is_it = match expected.parse::<RelayKey>() {
+            Ok(key) => key == info.relay_key,
+            Err(_) => *expected == info.relay_key.fingerprint(),
+        };
+        if !is_it {
+            return Err(relay_key_changed(http, expected, &info.relay_key));
+        }
+    }
+    Ok(PinnedRelay {
+        origin: http.origin().to_string(),
+        key: info.relay_key,
+        ca: options.dial.ca.clone(),
+        plain: options.dial.plain,
+        retention_secs: info.retention_secs,
+    })
+}
+
+/// Registers; a lost reply is made good by asking again with the same list, which uses up nothing.
+async fn register(http: &Http, relay: &RelayKey, keys: &Keys, list: &SignedList, pass: Option<&str>) -> Result<()> {
+    let challenge = Challenge::of(http, keys.device_id(), relay).await?;
+    let proof = challenge.proof().register(&list.hash());
+    let request = RegisterRequest {
+        device: keys.device_id(),
+        device_list: list.clone(),
+        signature: Signature(keys.device.signing().sign(&proof)),
+        challenge: challenge.bytes,
+        pass: pass.map(str::to_string),
+    };
+    let _: RegisterReply = http.post(Lane::Session(None), "/v1/accounts", &request).await?;
+    Ok(())
+}
+
+/// Puts a list with one new device in the place of whatever stands at the relay. Where nothing is known of that, a first
+/// try in the first epoch makes the relay show it.
+async fn take_over(
+    http: &Http,
+    relay: &RelayKey,
+    account_key: &KeyPair,
+    keys: &Keys,
+    known: Option<SignedList>,
+    pass: Option<&str>,
+) -> Result<SignedList> {
+    let account = AccountId(account_key.public());
+    let mut current = known;
+    for _ in 0..TAKE_OVERS_MAX {
+        let (epoch, previous) = match &current {
+            Some(list) => (lists::verify(list)?.epoch.saturating_add(1), list.hash()),
+            None => (1, Hash::ZERO),
+        };
+        let list = keys.list(account_key, epoch, previous);
+        let challenge = Challenge::of(http, keys.device_id(), relay).await?;
+        let proof = challenge.proof().recover(&account, &list.hash());
+        let request = RecoverRequest {
+            device: keys.device_id(),
+            device_list: list.clone(),
+            account_signature: Signature(account_key.sign(&proof)),
+            challenge: challenge.bytes,
+        };
+        let answer: Result<ListReply> = http.post(Lane::Session(None), "/v1/account/recover", &request).await;
+        match answer {
+            Ok(_) => return Ok(list),
+            Err(Error::Refused(problem)) if problem.code == ErrorCode::NoSuchAccount => {
+                register(http, relay, keys, &list, pass).await?;
+                return Ok(list);
+            }
+            Err(Error::Refused(problem)) if problem.code == ErrorCode::DeviceListConflict => {
+                let shown = problem.device_list.ok_or(Error::Untrue("the relay names a conflict and shows no list"))?;
+                if lists::verify(&shown)?.account != account {
+                    return Err(Error::Untrue("the relay shows another account's device list"));
+                }
+                // A lost reply: the list is in place.
+                if shown == list {
+                    return Ok(list);
+                }
+                current = Some(shown);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::asked("the account's device list changes while it is being recovered", "try again"))
+}
+
+fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Keys, device_list: SignedList) -> State {
+    State {
+        version: State::VERSION,
+        relay,
+        name,
+        account,
+        device: keys.device,
+        sealing: keys.sealing,
+        list_key: keys.list,
+        device_list,
+        prekeys: Vec::new(),
+        reply_keys: Vec::new(),
+        pool: Vec::new(),
+        refill_at: None,
+        revoking: Vec::new(),
+        invites: Vec::new(),
+        contacts: Vec::new(),
+        inbox: Vec::new(),
+        events: 0,
+        outbox: Vec::new(),
+        sent: Vec::new(),
+        stored_through: 0,
+        acked_through: 0,
+        gap: None,
+    }
+}
+
+/// The same account and contacts; whatever was between the old device and others begins anew.
+fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> State {
+    state.device = keys.device;
+    state.sealing = keys.sealing;
+    state.list_key = keys.list;
+    state.device_list = device_list;
+    state.prekeys.clear();
+    state.reply_keys.clear();
+    state.stored_through = 0;
+    state.acked_through = 0;
+    state.gap = None;
+    for contact in &mut state.contacts {
+        contact.devices.clear();
+    }
+    for outgoing in &mut state.outbox {
+        outgoing.counters.clear();
+    }
+    state
+}
+
+/// Rounds of recovery: show, replace, and once more if somebody was faster.
+const TAKE_OVERS_MAX: u32 = 3;
+
+impl Client {
+    /// What the relay says of itself now.
+    pub async fn info(&self) -> Result<Info> {
+        info(&self.http).await
+    }
+}

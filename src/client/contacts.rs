@@ -1,0 +1,241 @@
+//! Contacts: invited, added, looked up again, revoked. A contact *is* a token each way; no relay has a table of them.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+
+use super::Client;
+use super::content::Content;
+use super::error::{Error, Result};
+use super::event::What;
+use super::http::{Lane, NOTHING};
+use super::link::Link;
+use super::lists::{self, Succession};
+use super::sent::problem_of;
+use super::state::{Contact, Invite, Mine};
+use crate::protocol::accounts::AccountReply;
+use crate::protocol::keys::{KeysReply, KeysRequest};
+use crate::protocol::time::{WEEK, ceil_hour};
+use crate::protocol::tokens::TokenKind;
+use crate::protocol::{AccountId, SignedList};
+
+/// A contact, to be shown.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ContactInfo {
+    /// Its name here.
+    pub name: String,
+    /// Its account.
+    pub account: AccountId,
+    /// How many devices it has.
+    pub devices: usize,
+    /// Whether it has answered our hello; until then we send by the invite's token.
+    pub ready: bool,
+}
+
+impl Client {
+    /// A link for one person, good for seven days. `name` is what that person will be called here.
+    pub async fn invite(&mut self, name: Option<&str>) -> Result<Link> {
+        let _lock = self.enter().await?;
+        if let Some(name) = name {
+            self.refuse_taken(name)?;
+        }
+        let expires_at = ceil_hour(self.clock.now() + INVITE_SECS);
+        let once = self.mint(TokenKind::Once, Some(expires_at)).await?;
+        let contact = self.mint(TokenKind::Contact, Some(expires_at)).await?;
+        let name = name.map(str::to_string);
+        self.state.invites.push(Invite { name, once: once.hash(), contact: contact.hash(), expires_at });
+        self.save()?;
+        let origin = self.http.origin().to_string();
+        Ok(Link { origin, relay: self.state.relay.key, account: self.state.account, once, contact })
+    }
+
+    /// Adds the person who made the link, and says hello. They can be written to at once.
+    pub async fn add(&mut self, name: &str, link: &Link) -> Result<()> {
+        let _lock = self.enter().await?;
+        self.refuse_taken(name)?;
+        if link.relay != self.state.relay.key {
+            let what = format!("the link leads to another relay, {} ({})", link.origin, link.relay.fingerprint());
+            return Err(Error::asked(
+                what,
+                "make a profile there (`init --relay URL --profile DIR`), and add the link to that one",
+            ));
+        }
+        if link.account == self.state.account {
+            return Err(Error::asked("the link is your own", "give it to the person who is to write to you"));
+        }
+        if let Some(known) = self.state.contact(&link.account) {
+            let what = format!("the link is from {}, who is a contact already", known.name);
+            return Err(Error::asked(what, "`revoke` that contact first if the two of you begin anew"));
+        }
+        let keys: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: link.once.clone() }).await?;
+        if lists::verify(&keys.device_list)?.account != link.account {
+            return Err(Error::Untrue("the relay shows another account's devices in the place of the link's"));
+        }
+        let token = self.take_token().await?;
+        self.state.contacts.push(Contact {
+            name: name.to_string(),
+            account: link.account,
+            list: keys.device_list,
+            token: link.contact.clone(),
+            ready: false,
+            mine: vec![Mine { hash: token.hash(), invite: false }],
+            devices: BTreeMap::new(),
+            list_told: None,
+            fork_told: false,
+        });
+        let hello = Content::Hello {
+            name: self.state.name.clone(),
+            token,
+            device_list: self.state.device_list.clone(),
+            origin: self.http.origin().to_string(),
+            relay_key: self.state.relay.key,
+        };
+        let id = self.state.queue(link.account, hello, Some(link.once.clone()));
+        self.save()?;
+        let problems = self.flush(Some(link.account)).await?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let queued = self.state.outgoing(&id).is_some();
+        if !queued {
+            self.forget_contact(&link.account);
+            self.save()?;
+        }
+        Err(problem_of(id, name, problems, queued))
+    }
+
+    /// The contacts, by name.
+    pub fn contacts(&self) -> Vec<ContactInfo> {
+        let mut contacts: Vec<ContactInfo> = self
+            .state
+            .contacts
+            .iter()
+            .map(|contact| ContactInfo {
+                name: contact.name.clone(),
+                account: contact.account,
+                devices: contact.devices_listed().entries.len(),
+                ready: contact.ready,
+            })
+            .collect();
+        contacts.sort_by(|one, other| one.name.cmp(&other.name));
+        contacts
+    }
+
+    /// Forgets a contact and revokes every token that it holds. It is forgotten here even where the relay cannot be
+    /// reached; the relay then hears of it with the next `receive`.
+    pub async fn revoke(&mut self, name: &str) -> Result<()> {
+        let _lock = self.enter().await?;
+        let account = self.named(name)?.account;
+        self.forget_contact(&account);
+        self.save()?;
+        self.send_revocations().await
+    }
+
+    /// Everything that the relay holds on the own account, but its tokens.
+    pub async fn account(&mut self) -> Result<AccountReply> {
+        let _lock = self.enter().await?;
+        self.authed(Method::GET, "/v1/account", NOTHING).await
+    }
+
+    /// Takes a list of a contact's in, if it is a newer one; true when it was. What changed is told.
+    pub(super) fn learn(&mut self, account: &AccountId, signed: &SignedList) -> Result<bool> {
+        let now = self.clock.now();
+        let seen = lists::verify(signed)?;
+        if seen.account != *account {
+            return Err(Error::Untrue("another account's device list stands in the place of a contact's"));
+        }
+        let Some(contact) = self.state.contact(account) else { return Ok(false) };
+        let from = contact.name.clone();
+        match lists::succeed(&contact.devices_listed(), &seen) {
+            Succession::Same | Succession::Older => Ok(false),
+            Succession::Fork => {
+                self.tell_fork(account);
+                Err(Error::Untrue("two device lists of one version are signed for the contact"))
+            }
+            Succession::Newer { added, removed } => {
+                contact.list = signed.clone();
+                contact.devices.retain(|device, _| seen.entry(device).is_some());
+                if added + removed > 0 {
+                    self.state.tell(now, What::DevicesChanged { from, added, removed });
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Tells of a fork, once a contact.
+    pub(super) fn tell_fork(&mut self, account: &AccountId) {
+        let now = self.clock.now();
+        let Some(contact) = self.state.contact(account).filter(|contact| !contact.fork_told) else { return };
+        contact.fork_told = true;
+        let from = contact.name.clone();
+        self.state.tell(now, What::Fork { from });
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<&Contact> {
+        self.state.contacts.iter().find(|contact| contact.name == name).ok_or_else(|| {
+            Error::asked(
+                format!("there is no contact called {name}"),
+                "`restante client contacts` lists them; `add NAME LINK` makes one",
+            )
+        })
+    }
+
+    /// A name that nobody has: `wish` as far as it will do, with a number where it is taken.
+    pub(super) fn free_name(&self, wish: Option<&str>) -> String {
+        let kept: String = wish.unwrap_or_default().chars().filter(|c| is_in_names(*c)).take(NAME_CHARS_MAX - 8).collect();
+        let base = if checked_name(&kept).is_ok() { kept } else { "contact".to_string() };
+        let taken = |name: &str| self.state.contacts.iter().any(|contact| contact.name == name);
+        let numbered = (2..).map(|number| format!("{base}-{number}"));
+        std::iter::once(base.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(base)
+    }
+
+    fn refuse_taken(&self, name: &str) -> Result<()> {
+        checked_name(name)?;
+        if self.named(name).is_ok() {
+            return Err(Error::asked(format!("there is a contact called {name} already"), "choose another name"));
+        }
+        Ok(())
+    }
+
+    fn forget_contact(&mut self, account: &AccountId) {
+        if let Some(contact) = self.state.contact(account) {
+            let hashes: Vec<_> = contact.mine.iter().map(|mine| mine.hash).collect();
+            self.state.revoking.extend(hashes);
+        }
+        self.state.contacts.retain(|contact| contact.account != *account);
+        self.state.outbox.retain(|outgoing| outgoing.to != *account);
+    }
+}
+
+/// A name as it may stand on a command line and in a terminal.
+pub(super) fn checked_name(name: &str) -> Result<()> {
+    let fits = !name.is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.starts_with('-');
+    if fits && name.chars().all(is_in_names) {
+        return Ok(());
+    }
+    Err(Error::asked(format!("`{}` cannot be a name", name.escape_debug()), "use up to 64 letters, digits and . _ - @"))
+}
+
+fn is_in_names(c: char) -> bool {
+    c.is_alphanumeric() || "._-@".contains(c)
+}
+
+/// How long an invite is good.
+const INVITE_SECS: u64 = WEEK;
+const NAME_CHARS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain() {
+        for good in ["bob", "Ünal", "bob@work", "a.b-c_1"] {
+            assert!(checked_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-x", "a b", "a\u{1b}[31m", "a\n", &"x".repeat(65)] {
+            assert!(checked_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

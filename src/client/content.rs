@@ -1,0 +1,68 @@
+//! What a message says (`docs/protocol.md` §12.1): JSON with a `type`. The relay has no word for any of this.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{DeliveryToken, RelayKey, SignedList};
+
+/// The content of an opened message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum Content {
+    /// A message to read.
+    Text {
+        /// What it says.
+        text: String,
+    },
+    /// The first message through an invite's `once` token: who I am, and a contact token of mine.
+    Hello {
+        /// How I call myself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// A contact token of mine.
+        token: DeliveryToken,
+        /// My current list.
+        device_list: SignedList,
+        /// Where I dial my relay.
+        origin: String,
+        /// My relay's name.
+        relay_key: RelayKey,
+    },
+    /// The answer to a hello: a contact token in the place of the invite's.
+    Welcome {
+        /// From now on, send by this one.
+        token: DeliveryToken,
+    },
+    /// My current signed list.
+    List {
+        /// To the byte.
+        device_list: SignedList,
+    },
+    /// A type that this version does not know, or no JSON at all.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Content {
+    /// The bytes that are sealed.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a content has string keys only and serializes")
+    }
+
+    /// Whatever the bytes turn out to be.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or(Self::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_unknown_and_no_error() {
+        assert!(matches!(Content::parse(br#"{"type":"text","text":"hi","later":1}"#), Content::Text { text } if text == "hi"));
+        for strange in [&br#"{"type":"song","notes":3}"#[..], br#"{"type":"text"}"#, b"[]", b"\xff", b""] {
+            assert!(matches!(Content::parse(strange), Content::Unknown));
+        }
+    }
+}

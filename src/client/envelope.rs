@@ -1,0 +1,202 @@
+//! One envelope, taken in: out of its wrap and seal, checked against who may have sent it, and acted on.
+
+use super::Client;
+use super::content::Content;
+use super::error::Result;
+use super::event::What;
+use super::keys::REPLY_KEY_SECS;
+use super::lists::{self, Succession};
+use super::message::{Plain, Unwrapped, open, sealed_to, unwrap};
+use super::state::{Contact, Mine, Peer, PeerKey};
+use crate::crypto::exchange;
+use crate::protocol::envelopes::Envelope;
+use crate::protocol::tokens::TokenKind;
+use crate::protocol::{AccountId, DeviceId, TokenHash};
+
+/// An opened message, and which reply key of ours it was sealed to.
+struct Opened {
+    plain: Plain,
+    reply: Option<(DeviceId, u64)>,
+}
+
+impl Client {
+    /// Changes the state by one envelope, in memory. False when it could not be opened, or came from somebody whom its
+    /// token was not for. An error when it should be tried again later; then nothing has changed.
+    pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<bool> {
+        let Ok(unwrapped) = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange()) else { return Ok(false) };
+        let Some(opened) = self.opened(&unwrapped) else { return Ok(false) };
+        if unwrapped.kind == TokenKind::Once.byte() {
+            return self.take_hello(&unwrapped.token, opened).await;
+        }
+        let from = opened.plain.account;
+        let minted_for =
+            |contact: &&Contact| contact.account == from && contact.mine.iter().any(|mine| mine.hash == unwrapped.token);
+        if self.state.contacts.iter().find(minted_for).is_none() {
+            return Ok(false);
+        }
+        if !self.is_device_of(&from, &opened.plain).await? {
+            return Ok(false);
+        }
+        if !self.take_counter(&from, &opened) {
+            return Ok(true);
+        }
+        self.take_fresh_token(&from, &unwrapped.token);
+        self.answer_head(&from, &opened.plain);
+        self.act(&from, opened.plain);
+        Ok(true)
+    }
+
+    /// Opens the seal with whichever own key it names.
+    fn opened(&self, unwrapped: &Unwrapped) -> Option<Opened> {
+        let own = (&self.state.account, &self.state.device_id());
+        self.state.candidates(sealed_to(&unwrapped.body)?).into_iter().find_map(|candidate| {
+            let plain = open(&unwrapped.body, &unwrapped.id, own, &candidate.pair).ok()?;
+            Some(Opened { plain, reply: candidate.reply })
+        })
+    }
+
+    /// Whether the sender's device stands in the contact's list, which is looked up again where the message knows more.
+    async fn is_device_of(&mut self, account: &AccountId, plain: &Plain) -> Result<bool> {
+        let Some(contact) = self.state.contact(account) else { return Ok(false) };
+        let (known, token) = (contact.devices_listed(), contact.token.clone());
+        let listed = known.entry(&plain.device).is_some();
+        if listed && plain.head.order() == known.head().order() && plain.head != known.head() {
+            self.tell_fork(account);
+        }
+        if listed && plain.head.order() <= known.head().order() {
+            return Ok(true);
+        }
+        match self.look_up(account, &token).await {
+            // Without the look-up a listed device is as good as it was before.
+            Err(error) if error.passes() && !listed => return Err(error),
+            _ => {}
+        }
+        let contact = self.state.contact(account);
+        Ok(contact.is_some_and(|contact| contact.devices_listed().entry(&plain.device).is_some()))
+    }
+
+    /// False for a repeat. Else the counter counts as seen, and the reply key inside is kept.
+    fn take_counter(&mut self, account: &AccountId, opened: &Opened) -> bool {
+        let now = self.clock.now();
+        let plain = &opened.plain;
+        let Some(contact) = self.state.contact(account) else { return false };
+        if !contact.devices.entry(plain.device).or_default().take(plain, now) {
+            return false;
+        }
+        if let Some((peer, counter)) = opened.reply.filter(|(peer, _)| *peer == plain.device) {
+            self.state.reply_key_used(&peer, counter, now);
+        }
+        true
+    }
+
+    /// Once the contact uses the token that was made for it, the invite's is revoked.
+    fn take_fresh_token(&mut self, account: &AccountId, token: &TokenHash) {
+        let Some(contact) = self.state.contact(account) else { return };
+        if contact.mine.iter().any(|mine| mine.hash == *token && mine.invite) {
+            return;
+        }
+        let stale: Vec<TokenHash> = contact.mine.iter().filter(|mine| mine.invite).map(|mine| mine.hash).collect();
+        contact.mine.retain(|mine| !mine.invite);
+        self.state.revoking.extend(stale);
+    }
+
+    /// Who writes for an older list of ours is sent the current one, once for each.
+    fn answer_head(&mut self, account: &AccountId, plain: &Plain) {
+        let own = self.state.own_list().head();
+        let Some(contact) = self.state.contact(account) else { return };
+        if plain.recipient_head.order() >= own.order() || contact.list_told == Some(own.order()) {
+            return;
+        }
+        contact.list_told = Some(own.order());
+        let content = Content::List { device_list: self.state.device_list.clone() };
+        self.state.queue(*account, content, None);
+    }
+
+    fn act(&mut self, account: &AccountId, plain: Plain) {
+        let now = self.clock.now();
+        let Some(contact) = self.state.contact(account) else { return };
+        let from = contact.name.clone();
+        let what = match Content::parse(&plain.content) {
+            Content::Text { text } => {
+                What::Text { from, account: *account, device: plain.device, sent_at: plain.sent_at, text }
+            }
+            Content::Welcome { token } => {
+                contact.token = token;
+                if std::mem::replace(&mut contact.ready, true) {
+                    return;
+                }
+                What::ContactReady { from }
+            }
+            Content::List { device_list } => {
+                // A list that does not verify changes nothing; a fork was told by `learn`.
+                self.learn(account, &device_list).ok();
+                return;
+            }
+            Content::Hello { .. } | Content::Unknown => What::Unknown { from },
+        };
+        self.state.tell(now, what);
+    }
+
+    /// Makes whoever says hello through an invite a contact, and answers with a token of their own.
+    async fn take_hello(&mut self, once: &TokenHash, opened: Opened) -> Result<bool> {
+        let now = self.clock.now();
+        let plain = &opened.plain;
+        let Some(invite) = self.state.invites.iter().find(|invite| invite.once == *once).cloned() else { return Ok(false) };
+        let Content::Hello { name, token, device_list, relay_key, .. } = Content::parse(&plain.content) else {
+            return Ok(false);
+        };
+        let Ok(list) = lists::verify(&device_list) else { return Ok(false) };
+        let is_theirs = list.account == plain.account && list.entry(&plain.device).is_some();
+        if !is_theirs || relay_key != self.state.relay.key || list.account == self.state.account {
+            return Ok(false);
+        }
+        let known = self.state.contact(&plain.account).map(|known| (known.name.clone(), known.devices_listed()));
+        if known.as_ref().is_some_and(|(_, known)| matches!(lists::succeed(known, &list), Succession::Older | Succession::Fork))
+        {
+            return Ok(false);
+        }
+        let fresh = self.take_token().await?;
+        let mut peer = Peer::default();
+        peer.take(plain, now);
+        let name = match known {
+            Some((name, _)) => name,
+            None => self.free_name(invite.name.as_deref().or(name.as_deref())),
+        };
+        if let Some(before) = self.state.contact(&plain.account) {
+            let hashes: Vec<TokenHash> = before.mine.iter().map(|mine| mine.hash).collect();
+            self.state.revoking.extend(hashes);
+            self.state.contacts.retain(|contact| contact.account != plain.account);
+        }
+        self.state.invites.retain(|other| other.once != *once);
+        self.state.contacts.push(Contact {
+            name: name.clone(),
+            account: plain.account,
+            list: device_list,
+            token,
+            ready: true,
+            mine: vec![Mine { hash: invite.contact, invite: true }, Mine { hash: fresh.hash(), invite: false }],
+            devices: [(plain.device, peer)].into(),
+            list_told: None,
+            fork_told: false,
+        });
+        self.state.queue(plain.account, Content::Welcome { token: fresh }, None);
+        self.state.tell(now, What::ContactAdded { from: name, account: plain.account });
+        Ok(true)
+    }
+}
+
+impl Peer {
+    /// Counts a message in and keeps its reply key; false for a repeat.
+    fn take(&mut self, plain: &Plain, now: u64) -> bool {
+        if !self.counters.take(plain.counter, now) {
+            return false;
+        }
+        let newest = self.reply_key.as_ref().is_none_or(|known| known.counter < plain.counter);
+        if newest && exchange::check_key(&plain.reply_key.0).is_ok() {
+            // A sender's clock that runs ahead does not make its key good for longer.
+            let good_until = plain.sent_at.min(now) + REPLY_KEY_SECS;
+            self.reply_key = Some(PeerKey { key: plain.reply_key, good_until, counter: plain.counter });
+        }
+        true
+    }
+}

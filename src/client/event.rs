@@ -1,0 +1,105 @@
+//! What a client tells its user: messages, and what happened to contacts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{AccountId, DeviceId};
+
+/// Something to show. It is on the profile's disk until [`Client::shown`](super::Client::shown) says that it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place among this profile's events; never reused.
+    pub number: u64,
+    /// When it was received, Unix seconds.
+    pub at: u64,
+    /// What it is.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum What {
+    /// A message to read.
+    Text {
+        /// The contact's name here.
+        from: String,
+        /// The contact's account.
+        account: AccountId,
+        /// The device that sent it.
+        device: DeviceId,
+        /// The sender's clock.
+        sent_at: u64,
+        /// As the sender wrote it: unfiltered, control characters too.
+        text: String,
+    },
+    /// Somebody said hello through an invite, and is a contact now.
+    ContactAdded {
+        /// The contact's name here.
+        from: String,
+        /// The account.
+        account: AccountId,
+    },
+    /// The contact answered our hello with a token of our own.
+    ContactReady {
+        /// The contact's name here.
+        from: String,
+    },
+    /// The contact's device list changed.
+    DevicesChanged {
+        /// The contact's name here.
+        from: String,
+        /// Devices that came.
+        added: usize,
+        /// Devices that went.
+        removed: usize,
+    },
+    /// Two lists of one version were signed for the contact. Nothing was changed.
+    Fork {
+        /// The contact's name here.
+        from: String,
+    },
+    /// A message of a type that this version does not know.
+    Unknown {
+        /// The contact's name here.
+        from: String,
+    },
+    /// Messages of the contact that are missing for longer than a relay keeps them.
+    NeverArrived {
+        /// The contact's name here.
+        from: String,
+        /// How many.
+        count: u64,
+    },
+    /// Envelopes that expired at the relay before they were fetched, or were damaged there.
+    Gap {
+        /// How many.
+        count: u64,
+    },
+    /// Envelopes that no key of this device opens, or whose sender is not who the token was for.
+    Unopened {
+        /// How many.
+        count: u64,
+    },
+    /// The relay gives out places again that it gave before: it lost data, or was put back to an older copy.
+    RelayWentBack,
+}
+
+impl std::fmt::Debug for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self {
+            Self::Text { text, .. } => return write!(f, "Text({} bytes)", text.len()),
+            Self::ContactAdded { .. } => "ContactAdded",
+            Self::ContactReady { .. } => "ContactReady",
+            Self::DevicesChanged { .. } => "DevicesChanged",
+            Self::Fork { .. } => "Fork",
+            Self::Unknown { .. } => "Unknown",
+            Self::NeverArrived { .. } => "NeverArrived",
+            Self::Gap { .. } => "Gap",
+            Self::Unopened { .. } => "Unopened",
+            Self::RelayWentBack => "RelayWentBack",
+        };
+        f.write_str(name)
+    }
+}

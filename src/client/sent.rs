@@ -1,0 +1,292 @@
+//! Sending: seal for every device of a contact's list, send anonymously, keep the id until an answer came.
+//!
+//! A message is on disk, queued, before anything is sent, and so are the reply keys that it carries. A try that got no
+//! answer is repeated with the same id and counters, now or by a later command. The text is dropped once the relay has
+//! accepted it: what stays is when, to whom, and until when it waits.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Client;
+use super::content::Content;
+use super::error::{Error, Result};
+use super::http::Lane;
+use super::message::{CONTENT_BYTES_MAX, Plain, To, seal};
+use super::state::{Outgoing, State};
+use crate::crypto::{exchange, random, sign};
+use crate::protocol::envelopes::{ListName, Sealed, SendReply, SendRequest};
+use crate::protocol::keys::{KeysReply, KeysRequest, Prekey, prekey_transcript};
+use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, ErrorCode, SealingKey};
+
+/// A text that was sent, or is to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sent {
+    /// The envelope's id.
+    pub id: EnvelopeId,
+    /// The contact's name at the time.
+    pub to: String,
+    /// When `send` was called, Unix seconds.
+    pub at: u64,
+    /// How far it came.
+    #[serde(flatten)]
+    pub state: Delivery,
+}
+
+/// How far a message came. Whether anybody fetched it the relay does not say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Here; it goes out with the next `send` or `receive`.
+    Queued,
+    /// On the relay's disk.
+    Accepted {
+        /// Until when it waits there.
+        expires_at: u64,
+        /// Devices whose mailbox was full.
+        full: usize,
+    },
+    /// Refused for good.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Client {
+    /// Sends a text. `Err(Queued)` means that it is kept and goes out later by itself.
+    pub async fn send(&mut self, to: &str, text: &str) -> Result<Sent> {
+        let _lock = self.enter().await?;
+        let account = self.named(to)?.account;
+        let content = Content::Text { text: text.to_string() };
+        let length = content.bytes().len();
+        if length > CONTENT_BYTES_MAX {
+            let over = length - CONTENT_BYTES_MAX;
+            let what = format!("the text is too long: a message holds {CONTENT_BYTES_MAX} bytes, and this one is {over} over");
+            return Err(Error::asked(what, "cut it up and send the parts one after the other"));
+        }
+        if self.state.outbox.len() >= OUTBOX_MAX {
+            return Err(Error::asked(
+                format!("{OUTBOX_MAX} messages wait to be sent already"),
+                "`restante client doctor` says what is the matter",
+            ));
+        }
+        let id = self.state.queue(account, content, None);
+        let now = self.clock.now();
+        self.state.sent.push(Sent { id, to: to.to_string(), at: now, state: Delivery::Queued });
+        let surplus = self.state.sent.len().saturating_sub(SENT_MAX);
+        self.state.sent.drain(..surplus);
+        self.save()?;
+        let problems = self.flush(Some(account)).await?;
+        match self.state.sent.iter().find(|sent| sent.id == id) {
+            Some(sent) if matches!(sent.state, Delivery::Accepted { .. }) => Ok(sent.clone()),
+            _ => Err(problem_of(id, to, problems, self.state.outgoing(&id).is_some())),
+        }
+    }
+
+    /// What was sent, oldest first; the last [`SENT_MAX`] of it.
+    pub fn sent(&self) -> &[Sent] {
+        &self.state.sent
+    }
+
+    /// Sends what is queued, in order; to one contact, or to all. What could not go out stays queued and holds up the rest
+    /// for that contact; what was refused for good is dropped. Gives the errors of both.
+    pub(super) async fn flush(&mut self, only: Option<AccountId>) -> Result<Vec<(EnvelopeId, Error)>> {
+        let (mut problems, mut held_up) = (Vec::new(), HashSet::new());
+        let ids: Vec<EnvelopeId> = self.state.outbox.iter().map(|outgoing| outgoing.id).collect();
+        for id in ids {
+            let Some(to) = self.state.outgoing(&id).map(|outgoing| outgoing.to) else { continue };
+            if only.is_some_and(|only| only != to) || held_up.contains(&to) {
+                continue;
+            }
+            let outcome = match self.deliver(&id).await {
+                Ok(reply) => Delivery::Accepted { expires_at: reply.expires_at, full: reply.full.len() },
+                Err(error) if error.passes() => {
+                    held_up.insert(to);
+                    problems.push((id, error));
+                    continue;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    problems.push((id, error));
+                    Delivery::Failed { why }
+                }
+            };
+            self.state.outbox.retain(|outgoing| outgoing.id != id);
+            if let Some(sent) = self.state.sent.iter_mut().find(|sent| sent.id == id) {
+                sent.state = outcome;
+            }
+            self.save()?;
+        }
+        Ok(problems)
+    }
+
+    /// Seals and sends one message, again with the same id where the list had changed.
+    async fn deliver(&mut self, id: &EnvelopeId) -> Result<SendReply> {
+        for _ in 0..LIST_CHANGES_MAX {
+            let request = self.sealed(id).await?;
+            let refused = match self.http.post(Lane::Anonymous, "/v1/envelopes", &request).await {
+                Err(Error::Refused(problem)) if problem.code == ErrorCode::DeviceListChanged => problem,
+                answer => return answer,
+            };
+            let changed = refused.device_list.ok_or(NO_NEWER_LIST)?;
+            let account = self.state.outgoing(id).map(|outgoing| outgoing.to).ok_or(GONE)?;
+            if !self.learn(&account, &changed)? {
+                return Err(NO_NEWER_LIST);
+            }
+        }
+        Err(Error::Untrue("the recipient's device list changes faster than a message can be sealed"))
+    }
+
+    /// The request for a queued message, with fresh reply keys that are on disk when this returns.
+    async fn sealed(&mut self, id: &EnvelopeId) -> Result<SendRequest> {
+        let outgoing = self.state.outgoing(id).cloned().ok_or(GONE)?;
+        let contact = self.state.contact(&outgoing.to).ok_or(GONE)?;
+        let token = outgoing.token.clone().unwrap_or_else(|| contact.token.clone());
+        let keys = self.keys_for(&outgoing.to, &token).await?;
+        let now = self.clock.now();
+        let list = self.state.contact(&outgoing.to).ok_or(GONE)?.devices_listed();
+        let (own_head, content, device_key) = (self.state.own_list().head(), outgoing.content.bytes(), self.state.device_key());
+        let mut sealed = Vec::with_capacity(list.entries.len());
+        for entry in &list.entries {
+            let counter = self.state.counter(id, &outgoing.to, &entry.device);
+            let plain = Plain {
+                account: self.state.account,
+                device: self.state.device_id(),
+                head: own_head,
+                recipient_head: list.head(),
+                counter,
+                sent_at: now,
+                reply_key: self.state.new_reply_key(entry.device, counter, now),
+                content: content.clone(),
+            };
+            let key = keys.get(&entry.device).ok_or(GONE)?;
+            let to = To { account: &outgoing.to, device: &entry.device, key };
+            let body = seal(&plain, &to, id, &device_key).ok_or(Error::Untrue("a key of the recipient's cannot be used"))?;
+            sealed.push(Sealed { device: entry.device, body: Bytes(body) });
+        }
+        self.save()?;
+        let list = ListName { epoch: list.epoch, version: list.version };
+        Ok(SendRequest { token, id: *id, list, sealed, expires_in: None, live: None })
+    }
+
+    /// A key to seal to for every device of a contact: the newest good reply key, else the prekey that it signed.
+    async fn keys_for(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<HashMap<DeviceId, SealingKey>> {
+        let now = self.clock.now();
+        let contact = self.state.contact(account).ok_or(GONE)?;
+        let listed = contact.devices_listed();
+        let replies = |device: &DeviceId| {
+            let peer = contact.devices.get(device)?;
+            peer.reply_key.as_ref().filter(|reply| now < reply.good_until).map(|reply| reply.key)
+        };
+        let mut keys: HashMap<DeviceId, SealingKey> =
+            listed.entries.iter().filter_map(|entry| Some((entry.device, replies(&entry.device)?))).collect();
+        if keys.len() == listed.entries.len() {
+            return Ok(keys);
+        }
+        let published = self.look_up(account, token).await?;
+        let name = self.state.contact(account).map(|contact| contact.name.clone()).unwrap_or_default();
+        for entry in &self.state.contact(account).ok_or(GONE)?.devices_listed().entries {
+            if keys.contains_key(&entry.device) {
+                continue;
+            }
+            let key = checked_prekey(account, &entry.device, &published.prekeys, now)?;
+            keys.insert(entry.device, key.ok_or_else(|| Error::NoKey { to: name.clone() })?);
+        }
+        Ok(keys)
+    }
+
+    /// The list and prekeys that a token leads to; the list is learned.
+    pub(super) async fn look_up(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<KeysReply> {
+        let reply: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: token.clone() }).await?;
+        self.learn(account, &reply.device_list)?;
+        Ok(reply)
+    }
+}
+
+impl State {
+    /// Puts a message into the outbox.
+    pub(crate) fn queue(&mut self, to: AccountId, content: Content, token: Option<DeliveryToken>) -> EnvelopeId {
+        let id = EnvelopeId(random::bytes());
+        self.outbox.push(Outgoing { id, to, content, token, counters: Default::default() });
+        id
+    }
+
+    pub(crate) fn outgoing(&self, id: &EnvelopeId) -> Option<&Outgoing> {
+        self.outbox.iter().find(|outgoing| outgoing.id == *id)
+    }
+
+    /// The message's counter for a device: the one it has, or the next.
+    fn counter(&mut self, id: &EnvelopeId, account: &AccountId, device: &DeviceId) -> u64 {
+        if let Some(counter) = self.outgoing(id).and_then(|outgoing| outgoing.counters.get(device)) {
+            return *counter;
+        }
+        let Some(contact) = self.contact(account) else { return 0 };
+        let peer = contact.devices.entry(*device).or_default();
+        peer.sent += 1;
+        let counter = peer.sent;
+        if let Some(outgoing) = self.outbox.iter_mut().find(|outgoing| outgoing.id == *id) {
+            outgoing.counters.insert(*device, counter);
+        }
+        counter
+    }
+}
+
+/// A device's good prekey among those that a relay shows: only one that the device signed for this account is taken.
+fn checked_prekey(account: &AccountId, device: &DeviceId, shown: &[Prekey], now: u64) -> Result<Option<SealingKey>> {
+    let Some(prekey) = shown.iter().find(|prekey| prekey.device == *device && now < prekey.expires_at) else {
+        return Ok(None);
+    };
+    let transcript = prekey_transcript(account, device, &prekey.prekey, prekey.expires_at);
+    sign::verify(&device.0, &transcript, &prekey.signature.0)
+        .map_err(|_| Error::Untrue("a prekey is not signed by the device that it is said to be of"))?;
+    exchange::check_key(&prekey.prekey.0).map_err(|_| Error::Untrue("a prekey is weak or not canonical"))?;
+    Ok(Some(prekey.prekey))
+}
+
+/// The error of one message among those of a flush: its own, or that of the one before it in the queue.
+pub(super) fn problem_of(id: EnvelopeId, to: &str, mut problems: Vec<(EnvelopeId, Error)>, queued: bool) -> Error {
+    let place = problems.iter().position(|(of, _)| *of == id).unwrap_or(problems.len().saturating_sub(1));
+    let cause = if problems.is_empty() { GONE } else { problems.swap_remove(place).1 };
+    if queued { Error::Queued { to: to.to_string(), cause: Box::new(cause) } } else { cause }
+}
+
+/// The contact was revoked while a message to it was on its way.
+const GONE: Error = Error::Untrue("the contact is no longer there");
+const NO_NEWER_LIST: Error = Error::Untrue("the relay says that the recipient's device list changed, and shows no newer one");
+/// How often a list may change between sealing and sending.
+const LIST_CHANGES_MAX: u32 = 3;
+/// How many messages may wait to be sent.
+const OUTBOX_MAX: usize = 1_000;
+/// How many sent texts are remembered.
+pub const SENT_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Signature;
+
+    #[test]
+    fn a_prekey_is_taken_only_as_its_device_signed_it() {
+        let device_key = sign::KeyPair::generate();
+        let (account, device) = (AccountId([1; 32]), DeviceId(device_key.public()));
+        let signed = |by: &sign::KeyPair, account: &AccountId, key: [u8; 32]| {
+            let prekey = SealingKey(key);
+            let signature = Signature(by.sign(&prekey_transcript(account, &device, &prekey, 100)));
+            vec![Prekey { device, prekey, expires_at: 100, signature }]
+        };
+        let key = exchange::KeyPair::generate().public();
+        let good = signed(&device_key, &account, key);
+        assert_eq!(checked_prekey(&account, &device, &good, 99).expect("signed"), Some(SealingKey(key)));
+        assert_eq!(checked_prekey(&account, &device, &good, 100).expect("nothing shown"), None, "expired");
+        assert_eq!(checked_prekey(&account, &device, &[], 0).expect("nothing shown"), None);
+        let mut longer = good.clone();
+        longer[0].expires_at += 1;
+        let by_another = signed(&sign::KeyPair::generate(), &account, key);
+        let of_another = signed(&device_key, &AccountId([2; 32]), key);
+        for bad in [longer, by_another, of_another, signed(&device_key, &account, [0; 32])] {
+            assert!(checked_prekey(&account, &device, &bad, 99).is_err());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a profile remembers, as it is written to disk: one value, replaced as a whole.
+//!
+//! Keys, contacts, counters and the events that still wait to be shown are in one file on purpose: a message and the
+//! counter that says it came are on disk together or not at all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::content::Content;
+use super::counters::Counters;
+use super::event::{Event, What};
+use super::keys::{Prekey, ReplyKey};
+use super::secret::Secret;
+use super::sent::Sent;
+use crate::crypto::sign;
+use crate::protocol::envelopes::Gap;
+use crate::protocol::{
+    AccountId, DeliveryToken, DeviceId, DeviceList, EnvelopeId, RelayKey, SealingKey, SignedList, TokenHash,
+};
+
+/// Everything.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) version: u32,
+    pub(crate) relay: PinnedRelay,
+    /// How this account calls itself to those it says hello to.
+    pub(crate) name: Option<String>,
+    pub(crate) account: AccountId,
+    pub(crate) device: Secret,
+    pub(crate) sealing: Secret,
+    pub(crate) list_key: Secret,
+    pub(crate) device_list: SignedList,
+    pub(crate) prekeys: Vec<Prekey>,
+    pub(crate) reply_keys: Vec<ReplyKey>,
+    /// Registered contact tokens that nobody has yet.
+    pub(crate) pool: Vec<DeliveryToken>,
+    pub(crate) refill_at: Option<u64>,
+    /// Hashes that the relay is still to be told to forget.
+    pub(crate) revoking: Vec<TokenHash>,
+    pub(crate) invites: Vec<Invite>,
+    pub(crate) contacts: Vec<Contact>,
+    /// Events not yet shown, oldest first.
+    pub(crate) inbox: Vec<Event>,
+    pub(crate) events: u64,
+    /// Messages not yet accepted, oldest first.
+    pub(crate) outbox: Vec<Outgoing>,
+    pub(crate) sent: Vec<Sent>,
+    /// Every envelope up to this seq has been dealt with here.
+    pub(crate) stored_through: u64,
+    /// The relay was told so up to this one.
+    pub(crate) acked_through: u64,
+    /// The gap that was told, until it is acknowledged.
+    pub(crate) gap: Option<Gap>,
+}
+
+/// The relay of this profile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PinnedRelay {
+    pub(crate) origin: String,
+    pub(crate) key: RelayKey,
+    pub(crate) ca: Option<String>,
+    pub(crate) plain: bool,
+    pub(crate) retention_secs: u64,
+}
+
+/// An invite that nobody has used yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Invite {
+    /// What to call who comes by it, where it was said.
+    pub(crate) name: Option<String>,
+    pub(crate) once: TokenHash,
+    pub(crate) contact: TokenHash,
+    pub(crate) expires_at: u64,
+}
+
+/// Somebody we write to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Contact {
+    pub(crate) name: String,
+    pub(crate) account: AccountId,
+    /// The newest of theirs that we have verified.
+    pub(crate) list: SignedList,
+    /// The token of theirs that we send by.
+    pub(crate) token: DeliveryToken,
+    /// Whether `token` was made for us, or is still an invite's.
+    pub(crate) ready: bool,
+    /// Tokens of ours by which they may come.
+    pub(crate) mine: Vec<Mine>,
+    pub(crate) devices: BTreeMap<DeviceId, Peer>,
+    /// Our list's (epoch, version) that we last sent them unasked.
+    pub(crate) list_told: Option<(u32, u64)>,
+    pub(crate) fork_told: bool,
+}
+
+/// A token that a contact holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Mine {
+    pub(crate) hash: TokenHash,
+    /// Stood in an invite, so that others may have seen it; revoked once a fresh one is used.
+    pub(crate) invite: bool,
+}
+
+/// One device of a contact, seen from this device.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    /// The last counter that we gave out.
+    pub(crate) sent: u64,
+    pub(crate) counters: Counters,
+    pub(crate) reply_key: Option<PeerKey>,
+}
+
+/// The newest reply key that a device gave us.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PeerKey {
+    pub(crate) key: SealingKey,
+    pub(crate) good_until: u64,
+    pub(crate) counter: u64,
+}
+
+/// A message on its way out.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Outgoing {
+    pub(crate) id: EnvelopeId,
+    pub(crate) to: AccountId,
+    pub(crate) content: Content,
+    /// The once token of a hello; none means the contact's.
+    pub(crate) token: Option<DeliveryToken>,
+    /// The counter given to each device at the first try; kept by every other.
+    pub(crate) counters: BTreeMap<DeviceId, u64>,
+}
+
+impl State {
+    pub(crate) const VERSION: u32 = 1;
+
+    pub(crate) fn device_key(&self) -> sign::KeyPair {
+        self.device.signing()
+    }
+
+    pub(crate) fn device_id(&self) -> DeviceId {
+        DeviceId(self.device_key().public())
+    }
+
+    /// The own list; it was made or verified here.
+    pub(crate) fn own_list(&self) -> DeviceList {
+        DeviceList::parse(self.device_list.list.as_slice()).expect("the own list was made by this client")
+    }
+
+    pub(crate) fn contact(&mut self, account: &AccountId) -> Option<&mut Contact> {
+        self.contacts.iter_mut().find(|contact| contact.account == *account)
+    }
+
+    /// Adds an event to those to be shown.
+    pub(crate) fn tell(&mut self, at: u64, what: What) {
+        self.events += 1;
+        self.inbox.push(Event { number: self.events, at, what });
+    }
+}
+
+impl Contact {
+    /// The verified list, parsed.
+    pub(crate) fn devices_listed(&self) -> DeviceList {
+        DeviceList::parse(self.list.list.as_slice()).expect("only verified lists are kept")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::protocol::{Bytes, Signature};
+
+    /// A state of nobody in particular.
+    pub(crate) fn state() -> State {
+        let json = serde_json::json!({
+            "version": State::VERSION,
+            "relay": { "origin": "http://127.0.0.1:1", "key": RelayKey([1; 32]), "plain": false, "retention_secs": 604_800 },
+            "account": AccountId([1; 32]),
+            "device": Secret::generate(), "sealing": Secret::generate(), "list_key": Secret::generate(),
+            "device_list": SignedList {
+                list_key_certificate: Bytes::default(), list: Bytes::default(), signature: Signature([0; 64]),
+            },
+            "prekeys": [], "reply_keys": [], "pool": [], "revoking": [], "invites": [], "contacts": [],
+            "inbox": [], "events": 0, "outbox": [], "sent": [], "stored_through": 0, "acked_through": 0,
+        });
+        serde_json::from_value(json).expect("a state")
+    }
+
+    #[test]
+    fn a_state_reads_back_as_it_was_written() {
+        let mut first = state();
+        first.tell(7, What::ContactReady { from: "bob".into() });
+        first.new_reply_key(DeviceId([3; 32]), 1, 5);
+        let text = serde_json::to_string(&first).expect("written");
+        let second: State = serde_json::from_str(&text).expect("read");
+        assert_eq!(serde_json::to_string(&second).expect("written"), text);
+    }
+}
