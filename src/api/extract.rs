@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 use warp::http::{HeaderMap, Method, Uri, Version, header};
 
 use super::error::ApiError;
 use super::routes::{Auth, Route};
+use super::strict::Strict;
 use crate::protocol::envelopes::ReceiveQuery;
 use crate::protocol::{ErrorCode, SessionToken};
 use crate::service::rates::Prefix;
@@ -77,13 +79,17 @@ pub async fn body<B: Buf, E>(
     stream: impl Stream<Item = Result<B, E>>,
 ) -> Result<Vec<u8>, ApiError> {
     let limits = relay.limits();
-    if route.method == Method::GET {
-        return Ok(Vec::new());
-    }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if route.method == Method::GET {
+        return match length {
+            None | Some(0) => Ok(Vec::new()),
+            Some(_) => Err(ApiError::new(ErrorCode::BadRequest, "this path takes no request body").close()),
+        };
+    }
     let length = length.ok_or_else(|| ApiError::new(ErrorCode::LengthRequired, "send a Content-Length").close())?;
-    if length > limits.request_bytes_max() {
-        let detail = format!("a request body has at most {} bytes", limits.request_bytes_max());
+    let bytes_max = route.body.bytes_max(limits);
+    if length > bytes_max {
+        let detail = format!("a request body has at most {bytes_max} bytes here");
         return Err(ApiError::new(ErrorCode::TooLarge, detail).close());
     }
     let plain = headers.get(header::CONTENT_TYPE).is_some_and(|value| value.to_str().is_ok_and(is_json));
@@ -120,7 +126,7 @@ pub async fn body<B: Buf, E>(
 /// A JSON body as a request type.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer);
+    let parsed = serde_path_to_error::deserialize(Strict(&mut deserializer));
     let value = parsed.map_err(|error| ApiError::new(ErrorCode::BadRequest, explained(&error)))?;
     deserializer.end().map_err(|_| ApiError::new(ErrorCode::BadRequest, "the body is one JSON value and nothing after it"))?;
     Ok(value)
@@ -130,7 +136,7 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 pub fn receive_query(query: &str) -> Result<ReceiveQuery, ApiError> {
     let bad = |detail: &str| ApiError::new(ErrorCode::BadRequest, detail);
     let (mut wait, mut limit, mut after) = (None, None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    for pair in (!query.is_empty()).then(|| query.split('&')).into_iter().flatten() {
         let (name, value) = pair.split_once('=').ok_or_else(|| bad("a query is name=value, joined by &"))?;
         let slot = match name {
             "wait" => &mut wait,
@@ -168,19 +174,36 @@ fn explained(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
         return format!("the body is not JSON (line {}, column {})", inner.line(), inner.column());
     }
     let sentence = inner.to_string();
-    let sentence = sentence.split(" at line ").next().unwrap_or_default();
-    let path = error.path().to_string();
-    let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-    let at = |path: &str| if path.is_empty() || path == "." { "$".to_string() } else { format!("$.{path}") };
-    if sentence.starts_with("unknown field") {
-        let expected = sentence.split_once("expected ").map_or("no fields", |(_, expected)| expected);
-        return format!("{} has an unknown field; expected {expected}", at(parent));
+    let place = format!(" at line {} column {}", inner.line(), inner.column());
+    let sentence = sentence.strip_suffix(&place).unwrap_or(&sentence);
+    let expected = sentence.rsplit_once("expected ").map(|(_, expected)| expected);
+    let mut segments: Vec<&Segment> = error.path().iter().collect();
+    let unknown = sentence.starts_with("unknown field");
+    if unknown {
+        // The last one is the name that the client made up.
+        segments.pop();
+    }
+    let mut path = String::from("$");
+    for segment in segments {
+        match segment {
+            Segment::Seq { index } => path.push_str(&format!("[{index}]")),
+            Segment::Map { key } => path.push_str(&format!(".{key}")),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    if unknown {
+        return format!("{path} has an unknown field; expected {}", expected.unwrap_or("no fields"));
     }
     if sentence.starts_with("missing field") || sentence.starts_with("duplicate field") {
-        return format!("{}: {sentence}", at(&path));
+        return format!("{path}: {sentence}");
     }
-    let expected = sentence.rsplit_once("expected ").map_or("another value", |(_, expected)| expected);
-    format!("{}: expected {expected}", at(&path))
+    let expected = match expected.unwrap_or("another value") {
+        "u32" | "u64" => "a whole number",
+        "a sequence" => "an array",
+        name if name.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{path}: expected {expected}")
 }
 
 /// The longest path and query.
@@ -204,14 +227,34 @@ mod tests {
             (r#"{"token": "SECRET"}"#, "$.token: expected 32 bytes as base64url without padding"),
             (r#"{"SECRET": 1}"#, "$ has an unknown field; expected one of"),
             (r#"{"sealed": [{"device": 5}]}"#, "$.sealed[0].device: expected 32 bytes"),
-            (r#"{"expires_in": "SECRET"}"#, "$.expires_in: expected u64"),
-            (r#"{"expires_in": -1}"#, "$.expires_in: expected u64"),
+            (r#"{"expires_in": "SECRET"}"#, "$.expires_in: expected a whole number"),
+            (r#"{"expires_in": -1}"#, "$.expires_in: expected a whole number"),
+            (r#"{"expires_in": 1.0}"#, "$.expires_in: expected a whole number"),
+            (r#"{"list": {"a.SECRET.b": 2}}"#, "$.list has an unknown field; expected `epoch` or `version`"),
+            (r#"{"list": {"expected SECRET at line 1": 2}}"#, "$.list has an unknown field; expected `epoch` or `version`"),
+            (r#"{"list": {"expected SECRET": 2}}"#, "$.list has an unknown field; expected `epoch` or `version`"),
+            (r#"{"sealed": {"SECRET": 1}}"#, "$.sealed: expected an array"),
+            (r#"["SECRET"]"#, "$: expected an object"),
+            (r#"{"list": [1, 2]}"#, "$.list: expected an object"),
+            (r#"{"sealed": [["SECRET"]]}"#, "$.sealed[0]: expected an object"),
             (r#"{"list": {"epoch": 1, "SECRET": 2}}"#, "$.list has an unknown field"),
             ("{", "the body is not JSON"),
         ] {
             let said = detail(body);
             assert!(said.contains(expected), "{body}: {said}");
             assert!(!said.contains("SECRET"), "{body}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_a_string() {
+        for (kind, good) in [(r#""once""#, true), (r#"{"once": null}"#, false), (r#"["once"]"#, false), (r#""SECRET""#, false)]
+        {
+            let hash = crate::protocol::TokenHash([1; 32]).encode();
+            let body = format!(r#"{{"hash": "{hash}", "kind": {kind}}}"#);
+            let parsed = json::<crate::protocol::tokens::AddTokenRequest>(body.as_bytes());
+            assert_eq!(parsed.is_ok(), good, "{kind}");
+            assert!(!format!("{parsed:?}").contains("SECRET"), "{parsed:?}");
         }
     }
 
@@ -227,6 +270,9 @@ mod tests {
             "wait",
             "wait=1&wait=2",
             "from=1",
+            "wait=1&",
+            "&wait=1",
+            "wait=1&&after=2",
             "after=18446744073709551616",
             "wait=1e3",
         ] {

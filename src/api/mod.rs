@@ -4,5 +4,6 @@
 pub mod error;
 pub mod extract;
 pub mod routes;
+mod strict;
 
 pub use routes::{ROUTES, Route, routes};

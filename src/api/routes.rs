@@ -16,7 +16,7 @@ use warp::{Filter, Reply};
 
 use super::error::{ApiError, json};
 use super::extract::{self, Caller};
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, Limits};
 use crate::service::{Relay, Session};
 
 /// One route.
@@ -27,7 +27,31 @@ pub struct Route {
     pub template: &'static str,
     /// What login it needs.
     pub auth: Auth,
+    /// How large a body it takes.
+    pub body: Body,
     handler: Handler,
+}
+
+/// How large a body a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// None.
+    None,
+    /// A few fields, or a page of token hashes.
+    Small,
+    /// A body for every device of an account.
+    Send,
+}
+
+impl Body {
+    /// The most bytes.
+    pub fn bytes_max(self, limits: &Limits) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Small => SMALL_BODY_BYTES_MAX.min(limits.request_bytes_max()),
+            Self::Send => limits.request_bytes_max(),
+        }
+    }
 }
 
 /// What login a route needs.
@@ -59,41 +83,47 @@ impl Call {
 }
 
 macro_rules! route {
-    ($method:ident $template:literal $auth:ident, |$call:ident| $body:expr) => {
-        Route { method: Method::$method, template: $template, auth: Auth::$auth, handler: |$call| async move { $body }.boxed() }
+    ($method:ident $template:literal $auth:ident $body:ident, |$call:ident| $handler:expr) => {
+        Route {
+            method: Method::$method,
+            template: $template,
+            auth: Auth::$auth,
+            body: Body::$body,
+            handler: |$call| async move { $handler }.boxed(),
+        }
     };
 }
 
 /// Every route there is.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
-    route!(GET "/healthz" Public, |_call| Ok(json(StatusCode::OK, &serde_json::json!({"alive": true})))),
-    route!(GET "/readyz" Public, |call| {
+    route!(GET "/healthz" Public None, |_call| Ok(json(StatusCode::OK, &serde_json::json!({"alive": true})))),
+    route!(GET "/readyz" Public None, |call| {
         let readiness = call.relay.ready().await;
         Ok(json(if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &readiness))
     }),
-    route!(GET "/v1/info" Public, |call| ok(&call.relay.info())),
-    route!(POST "/v1/auth/challenge" Public, |call| ok(&call.relay.challenge(&extract::json(&call.body)?, call.caller.0)?)),
-    route!(POST "/v1/auth/login" Public, |call| ok(&call.relay.login(&extract::json(&call.body)?, call.caller.0).await?)),
-    route!(GET "/v1/sessions" Session, |call| ok(&call.relay.sessions(call.session()?))),
-    route!(POST "/v1/sessions/revoke" Session, |call| ok(&call.relay.revoke_sessions(call.session()?, &extract::json(&call.body)?)?)),
-    route!(POST "/v1/accounts" Public, |call| {
+    route!(GET "/v1/info" Public None, |call| ok(&call.relay.info())),
+    route!(POST "/v1/auth/challenge" Public Small, |call| ok(&call.relay.challenge(&extract::json(&call.body)?, call.caller.0)?)),
+    route!(POST "/v1/auth/login" Public Small, |call| ok(&call.relay.login(&extract::json(&call.body)?, call.caller.0).await?)),
+    route!(GET "/v1/sessions" Session None, |call| ok(&call.relay.sessions(call.session()?))),
+    route!(POST "/v1/sessions/revoke" Session Small, |call| ok(&call.relay.revoke_sessions(call.session()?, &extract::json(&call.body)?)?)),
+    route!(POST "/v1/accounts" Public Small, |call| {
         Ok(json(StatusCode::CREATED, &call.relay.register(&extract::json(&call.body)?, call.caller.0).await?))
     }),
-    route!(GET "/v1/account" Session, |call| ok(&call.relay.account(call.session()?).await?)),
-    route!(PUT "/v1/account/device-list" Session, |call| ok(&call.relay.put_list(call.session()?, &extract::json(&call.body)?).await?)),
-    route!(POST "/v1/account/recover" Public, |call| ok(&call.relay.recover(&extract::json(&call.body)?, call.caller.0).await?)),
-    route!(POST "/v1/account/delete" Session, |call| ok(&call.relay.delete_account(call.session()?, &extract::json(&call.body)?).await?)),
-    route!(POST "/v1/tokens" Session, |call| ok(&call.relay.add_token(call.session()?, &extract::json(&call.body)?).await?)),
-    route!(POST "/v1/tokens/list" Session, |call| ok(&call.relay.list_tokens(call.session()?, &extract::json(&call.body)?).await?)),
-    route!(POST "/v1/tokens/revoke" Session, |call| ok(&call.relay.revoke_tokens(call.session()?, &extract::json(&call.body)?).await?)),
-    route!(PUT "/v1/keys" Session, |call| ok(&call.relay.put_key(call.session()?, &extract::json(&call.body)?).await?)),
-    route!(POST "/v1/keys" Anonymous, |call| ok(&call.relay.keys(&extract::json(&call.body)?).await?)),
-    route!(POST "/v1/envelopes" Anonymous, |call| {
+    route!(GET "/v1/account" Session None, |call| ok(&call.relay.account(call.session()?).await?)),
+    route!(PUT "/v1/account/device-list" Session Small, |call| ok(&call.relay.put_list(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/account/recover" Public Small, |call| ok(&call.relay.recover(&extract::json(&call.body)?, call.caller.0).await?)),
+    route!(POST "/v1/account/delete" Session Small, |call| ok(&call.relay.delete_account(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/tokens" Session Small, |call| ok(&call.relay.add_token(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/tokens/list" Session Small, |call| ok(&call.relay.list_tokens(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/tokens/revoke" Session Small, |call| ok(&call.relay.revoke_tokens(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(PUT "/v1/keys" Session Small, |call| ok(&call.relay.put_key(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/keys" Anonymous Small, |call| ok(&call.relay.keys(&extract::json(&call.body)?).await?)),
+    route!(POST "/v1/envelopes" Anonymous Send, |call| {
         Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?).await?))
     }),
-    route!(GET "/v1/envelopes" Session, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
-    route!(POST "/v1/envelopes/ack" Session, |call| ok(&call.relay.ack(call.session()?, extract::json(&call.body)?).await?)),
+    route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
+    route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack(call.session()?, extract::json(&call.body)?).await?)),
 ];
 
 /// The template of a request's path, for the log; none for a path that is nobody's.
@@ -175,3 +205,6 @@ fn elsewhere() -> BoxedFilter<(Response,)> {
 fn ok(value: &impl serde::Serialize) -> Result<Response, ApiError> {
     Ok(json(StatusCode::OK, value))
 }
+
+/// 1,000 token hashes are 46,000 characters.
+const SMALL_BODY_BYTES_MAX: u64 = 65_536;

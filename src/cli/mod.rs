@@ -146,6 +146,7 @@ const BUILT_WITH: &[&str] = &[
 
 const AFTER_HELP: &str = "\
 Examples:
+  restante demo                                see all of it, in three seconds
   restante serve                               a relay on 127.0.0.1:8484, data in ./restante-data
   restante client init --relay http://127.0.0.1:8484
   restante stats --json                        totals, whether the relay runs or not

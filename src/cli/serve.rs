@@ -36,6 +36,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
     let listen = args.listen.map(|value| Flag { flag: "--listen", key: "server.listen".into(), value });
     let loaded = args.config.load_with(listen)?;
     log(&loaded.config)?;
+    server::hush_panics();
     harden();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;

@@ -73,6 +73,9 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Refused(problem) => refused_hint(problem.code),
+            Self::Unreachable { why, .. } if why.contains("certificate") => {
+                Some("if the relay's certificate is from an authority of your own, name that with --ca FILE")
+            }
             Self::Unreachable { .. } => Some("check the address, and that the relay runs; nothing else is tried in its place"),
             Self::RelayKeyChanged { .. } => {
                 Some("somebody may be between you and the relay; ask its operator for the fingerprint before anything else")

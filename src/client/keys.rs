@@ -52,6 +52,7 @@ impl State {
         let public = SealingKey(secret.exchange().public());
         let delete_at = sent_at + REPLY_KEY_SECS + KEPT_SECS;
         self.reply_keys.push(ReplyKey { secret, public, peer, counter, delete_at });
+        self.reply_keys.retain(|key| key.peer != peer || key.counter + REPLY_KEYS_PEER_MAX > counter);
         public
     }
 
@@ -119,5 +120,44 @@ const PREKEY_GOOD_SECS: u64 = 14 * DAY;
 const PREKEY_RENEWED_SECS: u64 = 7 * DAY;
 /// How long after `sent_at` a reply key may be sealed to.
 pub(crate) const REPLY_KEY_SECS: u64 = WEEK;
+/// The newest so many of a peer's messages have their reply keys kept: as far back as a counter is believed.
+const REPLY_KEYS_PEER_MAX: u64 = 1_024;
 /// How long a private half stays after its key stopped being good.
 const KEPT_SECS: u64 = 8 * DAY;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::state::tests::state;
+
+    #[test]
+    fn a_reply_key_goes_eight_days_after_its_time_or_after_a_newer_one_was_used() {
+        let mut state = state();
+        let (peer, other) = (DeviceId([1; 32]), DeviceId([2; 32]));
+        let first = state.new_reply_key(peer, 1, 0);
+        let second = state.new_reply_key(peer, 2, 0);
+        let elsewhere = state.new_reply_key(other, 1, 0);
+        state.reply_key_used(&peer, 2, DAY);
+        let there = |state: &State, key: &SealingKey| {
+            state.candidates(key_id(key)).iter().any(|candidate| candidate.pair.public() == key.0)
+        };
+        state.drop_old_keys(9 * DAY - 1);
+        assert!(there(&state, &first) && there(&state, &second) && there(&state, &elsewhere));
+        state.drop_old_keys(9 * DAY);
+        assert!(!there(&state, &first) && there(&state, &second) && there(&state, &elsewhere));
+        state.drop_old_keys(15 * DAY - 1);
+        assert!(there(&state, &second));
+        state.drop_old_keys(15 * DAY);
+        assert!(!there(&state, &second) && !there(&state, &elsewhere));
+    }
+
+    #[test]
+    fn no_more_reply_keys_are_kept_than_counters_are_believed() {
+        let mut state = state();
+        let first = state.new_reply_key(DeviceId([1; 32]), 1, 0);
+        state.new_reply_key(DeviceId([1; 32]), 1_024, 0);
+        assert_eq!(state.candidates(key_id(&first)).len(), 1);
+        state.new_reply_key(DeviceId([1; 32]), 1_025, 0);
+        assert!(state.candidates(key_id(&first)).is_empty());
+    }
+}

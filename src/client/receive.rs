@@ -34,9 +34,10 @@ impl Client {
                 return Ok(self.state.inbox.clone());
             }
             self.tell_relay().await?;
-            self.renew_prekey().await?;
-            self.tend_tokens().await?;
-            self.flush(None).await?;
+            // What fails of this can wait for the next time, or fails the poll below as well.
+            self.renew_prekey().await.ok();
+            self.tend_tokens().await.ok();
+            self.flush(None).await.ok();
         }
         let mut wait = Duration::from_secs(wait_secs);
         loop {

@@ -66,6 +66,12 @@ impl Client {
             let what = format!("the text is too long: a message holds {CONTENT_BYTES_MAX} bytes, and this one is {over} over");
             return Err(Error::asked(what, "cut it up and send the parts one after the other"));
         }
+        if self.state.outbox.len() >= OUTBOX_MAX {
+            return Err(Error::asked(
+                format!("{OUTBOX_MAX} messages wait to be sent already"),
+                "`restante client doctor` says what is the matter",
+            ));
+        }
         let id = self.state.queue(account, content, None);
         let now = self.clock.now();
         self.state.sent.push(Sent { id, to: to.to_string(), at: now, state: Delivery::Queued });
@@ -251,6 +257,8 @@ const GONE: Error = Error::Untrue("the contact is no longer there");
 const NO_NEWER_LIST: Error = Error::Untrue("the relay says that the recipient's device list changed, and shows no newer one");
 /// How often a list may change between sealing and sending.
 const LIST_CHANGES_MAX: u32 = 3;
+/// How many messages may wait to be sent.
+const OUTBOX_MAX: usize = 1_000;
 /// How many sent texts are remembered.
 pub const SENT_MAX: usize = 200;
 

@@ -163,3 +163,35 @@ impl Contact {
         DeviceList::parse(self.list.list.as_slice()).expect("only verified lists are kept")
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::protocol::{Bytes, Signature};
+
+    /// A state of nobody in particular.
+    pub(crate) fn state() -> State {
+        let json = serde_json::json!({
+            "version": State::VERSION,
+            "relay": { "origin": "http://127.0.0.1:1", "key": RelayKey([1; 32]), "plain": false, "retention_secs": 604_800 },
+            "account": AccountId([1; 32]),
+            "device": Secret::generate(), "sealing": Secret::generate(), "list_key": Secret::generate(),
+            "device_list": SignedList {
+                list_key_certificate: Bytes::default(), list: Bytes::default(), signature: Signature([0; 64]),
+            },
+            "prekeys": [], "reply_keys": [], "pool": [], "revoking": [], "invites": [], "contacts": [],
+            "inbox": [], "events": 0, "outbox": [], "sent": [], "stored_through": 0, "acked_through": 0,
+        });
+        serde_json::from_value(json).expect("a state")
+    }
+
+    #[test]
+    fn a_state_reads_back_as_it_was_written() {
+        let mut first = state();
+        first.tell(7, What::ContactReady { from: "bob".into() });
+        first.new_reply_key(DeviceId([3; 32]), 1, 5);
+        let text = serde_json::to_string(&first).expect("written");
+        let second: State = serde_json::from_str(&text).expect("read");
+        assert_eq!(serde_json::to_string(&second).expect("written"), text);
+    }
+}

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Value;
 use toml::de::DeTable;
 
+use super::names::{PREFIX, hint_for, is_section, mark, nearest, variable};
 use super::{Config, ConfigError, Problem, check};
 
 /// `relay.toml` as it was compiled in: every key with its default.
@@ -277,46 +278,8 @@ fn assemble(settings: &[Setting]) -> Result<Config, ConfigError> {
     Ok(Config::deserialize(whole).expect("each of the values was good by itself"))
 }
 
-/// `server.listen` → `RESTANTE_SERVER__LISTEN`.
-fn variable(key: &str) -> String {
-    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
-}
-
-fn is_section(settings: &[Setting], name: &str) -> bool {
-    settings.iter().any(|setting| setting.key.split_once('.').is_some_and(|(section, _)| section == name))
-}
-
-fn hint_for(key: &str, settings: &[Setting]) -> String {
-    if key.ends_with("request_bytes_max") {
-        return "request_bytes_max follows from devices_max and is not set by itself".into();
-    }
-    // The right name in the wrong section is meant more often than a like name in the right one.
-    let name = key.rsplit('.').next().unwrap_or(key);
-    let twin = settings.iter().find(|setting| setting.key.rsplit('.').next() == Some(name));
-    let keys = settings.iter().map(|setting| setting.key.clone());
-    format!("did you mean `{}`?", twin.map_or_else(|| nearest(key, keys), |setting| setting.key.clone()))
-}
-
-fn nearest(name: &str, names: impl Iterator<Item = String>) -> String {
-    names.min_by_key(|known| strsim::damerau_levenshtein(known, name)).unwrap_or_default()
-}
-
-/// Line and column of a place, from 1, and its line with a mark under it.
-fn mark(text: &str, span: Range<usize>) -> (usize, usize, String) {
-    let start = span.start.min(text.len());
-    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or("");
-    let number = text[..start].matches('\n').count() + 1;
-    let column = text[line_start..start].chars().count() + 1;
-    let width = text.get(span).unwrap_or("").lines().next().unwrap_or("").chars().count().max(1);
-    let gutter = " ".repeat(number.to_string().len());
-    let carets = "^".repeat(width);
-    (number, column, format!("{gutter} |\n{number} | {line}\n{gutter} | {:>1$}", carets, column - 1 + width))
-}
-
 /// Where a file is looked for when none is named, in this order.
 const PLACES: [&str; 2] = ["relay.toml", "/etc/restante/relay.toml"];
-const PREFIX: &str = "RESTANTE_";
 /// The client's environment never stops a server.
 const CLIENT_PREFIX: &str = "RESTANTE_CLIENT_";
 /// Names that are not a key's.
@@ -333,12 +296,5 @@ mod tests {
         let all: toml::Table = toml::from_str(&toml::to_string(&Config::default()).expect("a table")).expect("its text");
         let keys = all.values().filter_map(Value::as_table).map(toml::Table::len).sum::<usize>();
         assert_eq!(defaults().len(), keys, "relay.toml lacks a key, or has one too many");
-    }
-
-    #[test]
-    fn a_mark_stands_under_what_is_meant() {
-        let (line, column, excerpt) = mark("[server]\nlistn = 1\n", 9..14);
-        assert_eq!((line, column), (2, 1));
-        assert_eq!(excerpt, "  |\n2 | listn = 1\n  | ^^^^^");
     }
 }

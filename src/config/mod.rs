@@ -7,6 +7,7 @@
 mod check;
 mod error;
 mod load;
+mod names;
 
 use std::path::PathBuf;
 

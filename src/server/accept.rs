@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::CONTENT_LENGTH;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{HeaderMap, Method, Request};
@@ -93,7 +94,8 @@ impl Hall {
         tokio::select! {
             () = self.tasks.wait() => {}
             () = self.relay.clock().sleep_until(deadline) => {
-                tracing::warn!(connections = self.places().len(), "connections were cut at the end of the drain");
+                tracing::warn!(connections = self.places().len(), "connections are cut at the end of the drain");
+                self.places().values().for_each(|place| place.phase.close());
             }
         }
     }
@@ -113,11 +115,8 @@ impl Hall {
             }
             places.insert(number, Place { phase: phase.clone(), prefix });
         }
-        let hall = Arc::clone(self);
-        self.tasks.spawn(async move {
-            hall.serve(stream, address, &phase).await;
-            hall.places().remove(&number);
-        });
+        let seat = Seat { hall: Arc::clone(self), number };
+        self.tasks.spawn(async move { seat.hall.serve(stream, address, &phase).await });
     }
 
     async fn serve(self: &Arc<Self>, stream: Box<dyn Duplex>, address: Option<IpAddr>, phase: &Phase) {
@@ -129,12 +128,13 @@ impl Hall {
             async move {
                 phase.busy(hall.relay.clock());
                 let reply = hall.answer(request, address).await;
-                phase.idle(hall.relay.clock());
+                phase.replying(hall.relay.clock());
                 Ok::<_, Infallible>(reply)
             }
         });
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+        // No Date: a reply that must be the same as another is the same a second later too.
+        builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).auto_date_header(false);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             // An error is the peer's doing, or its silence; there is nobody to tell.
@@ -154,6 +154,7 @@ impl Hall {
         let clock = self.relay.clock();
         let began = clock.elapsed();
         let (method, route) = (logged(request.method()), template(request.uri().path()));
+        let size = size_class(request.headers());
         let reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
             Err(refusal) => refusal.reply(),
             Ok(()) => {
@@ -165,7 +166,7 @@ impl Hall {
             }
         };
         let micros = clock.elapsed().saturating_sub(began).as_micros() as u64;
-        tracing::info!(method, route, status = reply.status().as_u16(), micros, "answered");
+        tracing::info!(method, route, size, status = reply.status().as_u16(), micros, "answered");
         reply
     }
 
@@ -175,9 +176,11 @@ impl Hall {
         if !self.trusts(&address) {
             return self.relay.prefix(address);
         }
-        let said = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<IpAddr> = said.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
-        hops.iter().rev().find(|hop| !self.trusts(hop)).and_then(|hop| self.relay.prefix(*hop))
+        let lines = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<Option<IpAddr>> = lines.flat_map(|line| line.split(',')).map(|hop| address_of(hop.trim())).collect();
+        // From the right, where the proxies write: what stands left of the first stranger is that stranger's own word.
+        let stranger = hops.into_iter().rev().find(|hop| hop.is_none_or(|hop| !self.trusts(&hop)));
+        self.relay.prefix(stranger??)
     }
 
     fn trusts(&self, address: &IpAddr) -> bool {
@@ -209,6 +212,35 @@ fn logged(method: &Method) -> &'static str {
         Method::POST => "POST",
         Method::PUT => "PUT",
         _ => "-",
+    }
+}
+
+/// About how large a request's body says it is.
+fn size_class(headers: &HeaderMap) -> &'static str {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match length.unwrap_or(0) {
+        0 => "none",
+        1..=4_096 => "4K",
+        4_097..=65_536 => "64K",
+        _ => "more",
+    }
+}
+
+/// What a proxy calls an address, with or without a port.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse::<SocketAddr>().map(|address| address.ip());
+    hop.parse().or_else(|_| with_port()).ok()
+}
+
+/// A connection's place among the open ones, given back when its task ends, however it ends.
+struct Seat {
+    hall: Arc<Hall>,
+    number: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.hall.places().remove(&self.number);
     }
 }
 

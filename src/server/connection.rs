@@ -1,12 +1,13 @@
 //! One connection's stream with its time-outs, which hyper does not have: five seconds for a first byte and a whole head,
-//! 75 between two requests, none while a request is being answered; and 15 without progress when writing.
+//! 75 between two requests, none while a request is being answered; and 15 without progress when writing. At the end it
+//! lingers, so that a reply is not lost to a request whose rest nobody reads.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -38,14 +39,14 @@ impl Phase {
         self.enter(BUSY, clock);
     }
 
-    /// It is answered.
-    pub(super) fn idle(&self, clock: &Clock) {
-        self.enter(IDLE, clock);
+    /// It is answered, and the reply is on its way to the peer.
+    pub(super) fn replying(&self, clock: &Clock) {
+        self.enter(REPLYING, clock);
     }
 
     /// Since when nothing is being answered on it; none while something is.
     pub(super) fn idle_since(&self) -> Option<u64> {
-        (self.0.phase.load(Ordering::SeqCst) != BUSY).then(|| self.0.since.load(Ordering::SeqCst))
+        matches!(self.current(), HEAD | IDLE).then(|| self.0.since.load(Ordering::SeqCst))
     }
 
     /// Ends the connection.
@@ -56,6 +57,10 @@ impl Phase {
     /// Ends when [`close`](Self::close) was called.
     pub(super) async fn closed(&self) {
         self.0.close.cancelled().await;
+    }
+
+    fn current(&self) -> u8 {
+        self.0.phase.load(Ordering::SeqCst)
     }
 
     fn enter(&self, phase: u8, clock: &Clock) {
@@ -79,6 +84,13 @@ pub(super) struct Timed<S> {
     patience: Patience,
     reading: Option<Alarm>,
     writing: Option<Alarm>,
+    lingering: Option<Linger>,
+}
+
+/// After our last byte: until when, and how much more of the peer's is read and thrown away.
+struct Linger {
+    until: Duration,
+    bytes_left: usize,
 }
 
 struct Alarm {
@@ -88,12 +100,12 @@ struct Alarm {
 
 impl<S> Timed<S> {
     pub(super) fn new(stream: S, clock: Clock, phase: Phase, patience: Patience) -> Self {
-        Self { stream, clock, phase, patience, reading: None, writing: None }
+        Self { stream, clock, phase, patience, reading: None, writing: None, lingering: None }
     }
 
     fn read_deadline(&self) -> Option<Duration> {
         let since = Duration::from_millis(self.phase.0.since.load(Ordering::SeqCst));
-        match self.phase.0.phase.load(Ordering::SeqCst) {
+        match self.phase.current() {
             HEAD => Some(since + self.patience.head),
             IDLE => Some(since + self.patience.idle),
             _ => None,
@@ -119,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(result) => {
                 this.reading = None;
-                if this.phase.0.phase.load(Ordering::SeqCst) == IDLE {
+                if this.phase.current() == IDLE {
                     // The first bytes of a next request: its head is due.
                     this.phase.enter(HEAD, &this.clock);
                 }
@@ -150,7 +162,7 @@ impl<S: AsyncWrite + Unpin> Timed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_write(context, bytes);
@@ -174,18 +186,202 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_flush(context);
+        if matches!(poll, Poll::Ready(Ok(()))) && this.phase.current() == REPLYING {
+            // hyper flushes when it has written all that it has: the reply is out.
+            this.phase.enter(IDLE, &this.clock);
+        }
         this.progressed(poll, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let poll = Pin::new(&mut this.stream).poll_shutdown(context);
-        this.progressed(poll, context)
+        if this.lingering.is_none() {
+            let poll = Pin::new(&mut this.stream).poll_shutdown(context);
+            ready!(this.progressed(poll, context))?;
+            this.lingering = Some(Linger { until: this.clock.elapsed() + LINGER_MAX, bytes_left: LINGER_BYTES_MAX });
+        }
+        this.poll_linger(context).map(Ok)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Timed<S> {
+    /// Reads until the peer has closed too. Closing a socket with bytes unread resets it, and the peer may then never see the
+    /// reply that told it why.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(linger) = &mut self.lingering else { return Poll::Ready(()) };
+        let mut space = [0; 4_096];
+        while linger.bytes_left > 0 {
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.bytes_left = linger.bytes_left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if overdue(&mut self.reading, Some(linger.until), &self.clock, context) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
 const HEAD: u8 = 0;
 const BUSY: u8 = 1;
-const IDLE: u8 = 2;
+const REPLYING: u8 = 2;
+const IDLE: u8 = 3;
 /// A peer that takes nothing for so long is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(15);
+/// How long a closed connection waits for its peer to close too.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+/// What it reads meanwhile: the rest of the largest request and some more.
+const LINGER_BYTES_MAX: usize = 262_144;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::clock::TimeSource;
+    use std::task::Waker;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    #[derive(Default)]
+    struct Hand(AtomicU64);
+
+    impl TimeSource for Hand {
+        fn wall(&self) -> u64 {
+            1_800_000_000
+        }
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(self.0.load(Ordering::SeqCst))
+        }
+        fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            // Nobody is woken: the tests poll again.
+            let due = move |_: &mut Context<'_>| if self.elapsed() >= deadline { Poll::Ready(()) } else { Poll::Pending };
+            Box::pin(std::future::poll_fn(due))
+        }
+    }
+
+    struct Scene {
+        hand: Arc<Hand>,
+        clock: Clock,
+        phase: Phase,
+        ours: Timed<DuplexStream>,
+        peer: DuplexStream,
+    }
+
+    impl Scene {
+        fn new(pipe_bytes: usize) -> Self {
+            let hand = Arc::new(Hand::default());
+            let clock = Clock::new(hand.clone());
+            let phase = Phase::new(&clock);
+            let (stream, peer) = duplex(pipe_bytes);
+            let patience = Patience { head: Duration::from_secs(5), idle: Duration::from_secs(75) };
+            Self { ours: Timed::new(stream, clock.clone(), phase.clone(), patience), hand, clock, phase, peer }
+        }
+
+        fn advance(&self, millis: u64) {
+            self.hand.0.fetch_add(millis, Ordering::SeqCst);
+        }
+
+        /// What a read gives: bytes, an error, or nothing yet.
+        fn read(&mut self) -> Option<io::Result<usize>> {
+            let mut space = [0; 64];
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.ours).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+                Poll::Ready(result) => Some(result.map(|()| buffer.filled().len())),
+                Poll::Pending => None,
+            }
+        }
+
+        fn poll<T>(&mut self, poll: impl FnOnce(Pin<&mut Timed<DuplexStream>>, &mut Context<'_>) -> Poll<T>) -> Option<T> {
+            match poll(Pin::new(&mut self.ours), &mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => None,
+            }
+        }
+    }
+
+    fn is_late<T>(outcome: Option<io::Result<T>>) -> bool {
+        matches!(outcome, Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
+    #[tokio::test]
+    async fn a_head_is_due_in_five_seconds_however_it_drips() {
+        let mut scene = Scene::new(64);
+        assert!(scene.read().is_none());
+        scene.advance(3_000);
+        scene.peer.write_all(b"G").await.expect("room");
+        assert_eq!(scene.read().and_then(Result::ok), Some(1));
+        scene.advance(1_999);
+        assert!(scene.read().is_none());
+        scene.advance(1);
+        assert!(is_late(scene.read()));
+    }
+
+    #[tokio::test]
+    async fn no_time_out_while_a_request_is_answered_and_75_seconds_after_its_reply_is_out() {
+        let mut scene = Scene::new(64);
+        scene.phase.busy(&scene.clock);
+        assert!(scene.read().is_none());
+        scene.advance(1_000_000);
+        assert!(scene.read().is_none());
+        scene.phase.replying(&scene.clock);
+        assert_eq!(scene.phase.idle_since(), None, "a reply that is not out yet must not be cut");
+        scene.advance(1_000);
+        assert!(scene.poll(Timed::poll_flush).is_some_and(|flushed| flushed.is_ok()));
+        assert_eq!(scene.phase.idle_since(), Some(1_001_000));
+        scene.advance(74_999);
+        assert!(scene.read().is_none());
+        scene.peer.write_all(b"G").await.expect("room");
+        assert_eq!(scene.read().and_then(Result::ok), Some(1));
+        scene.advance(4_999);
+        assert!(scene.read().is_none());
+        scene.advance(1);
+        assert!(is_late(scene.read()));
+
+        let mut scene = Scene::new(64);
+        scene.phase.replying(&scene.clock);
+        assert!(scene.poll(Timed::poll_flush).is_some());
+        assert!(scene.read().is_none());
+        scene.advance(75_000);
+        assert!(is_late(scene.read()));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_for_15_seconds_is_gone() {
+        let mut scene = Scene::new(2);
+        let write = |scene: &mut Scene| scene.poll(|ours, context| ours.poll_write(context, b"reply"));
+        assert_eq!(write(&mut scene).and_then(Result::ok), Some(2));
+        assert!(write(&mut scene).is_none());
+        scene.advance(14_999);
+        assert!(write(&mut scene).is_none());
+        assert_eq!(scene.peer.read(&mut [0; 1]).await.expect("a byte"), 1);
+        assert_eq!(write(&mut scene).and_then(Result::ok), Some(1), "it took a byte, and has 15 more");
+        assert!(write(&mut scene).is_none());
+        scene.advance(14_999);
+        assert!(write(&mut scene).is_none());
+        scene.advance(1);
+        assert!(is_late(write(&mut scene)));
+    }
+
+    #[tokio::test]
+    async fn closing_reads_the_rest_away_for_two_seconds_at_most() {
+        let mut scene = Scene::new(64);
+        scene.peer.write_all(b"the rest of a body").await.expect("room");
+        assert!(scene.poll(Timed::poll_shutdown).is_none(), "the peer has not closed");
+        assert_eq!(scene.peer.read(&mut [0; 1]).await.expect("our end"), 0, "but we have");
+        scene.peer.shutdown().await.expect("closed");
+        assert!(scene.poll(Timed::poll_shutdown).is_some());
+
+        let mut scene = Scene::new(64);
+        assert!(scene.poll(Timed::poll_shutdown).is_none());
+        scene.advance(1_999);
+        scene.peer.write_all(b"more").await.expect("room");
+        assert!(scene.poll(Timed::poll_shutdown).is_none());
+        scene.advance(1);
+        assert!(scene.poll(Timed::poll_shutdown).is_some());
+
+        let mut scene = Scene::new(LINGER_BYTES_MAX + 1);
+        scene.peer.write_all(&vec![0; LINGER_BYTES_MAX + 1]).await.expect("room");
+        assert!(scene.poll(Timed::poll_shutdown).is_some(), "nobody is read for ever");
+    }
+}

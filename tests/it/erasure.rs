@@ -109,6 +109,7 @@ async fn the_relay_stops_at_the_first_fsync_that_fails_and_nothing_is_lost_or_sa
     let attached = said.by_ref().map_while(Result::ok).find(|line| line.contains("attached") || line.contains("ptrace"));
     if attached.as_ref().is_none_or(|line| line.contains("ptrace")) {
         println!("skipped: strace may not attach here: {attached:?}");
+        let _ = strace.wait();
         return;
     }
     assert!(alice.send("bob", TEXT).await.is_err(), "no 202 for what is not on disk");

@@ -2,9 +2,11 @@
 
 mod admin;
 mod cli;
+mod client;
 mod config;
 mod erasure;
 mod floors;
+mod logs;
 mod process;
 mod protocol_vectors;
 mod schema;

@@ -71,11 +71,12 @@ pub(crate) fn serve(args: &[&str]) -> Serving {
 /// A relay in a directory; with `--listen 127.0.0.1:0` unless the arguments say where.
 pub(crate) fn serve_in(directory: &Path, args: &[&str]) -> Serving {
     let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
-    let mut child = restante(directory, &[&["serve", "--json"], listen, args].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("the binary runs");
+    started(directory, restante(directory, &[&["serve", "--json"], listen, args].concat()).stderr(Stdio::inherit()))
+}
+
+/// A relay by a prepared command, which has it say on stdout where it listens.
+pub(crate) fn started(directory: &Path, command: &mut Command) -> Serving {
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
     let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("a line");

@@ -328,9 +328,14 @@ impl Envelopes for MemoryStore {
         if state.accounts.get(&token.account).map(name) != Some(send.list) {
             return Ok(Enqueued::ListChanged);
         }
+        let theirs =
+            |envelope: &NewEnvelope| state.devices.get(&envelope.device).is_some_and(|device| device.account == token.account);
+        if !send.envelopes.iter().all(theirs) {
+            return Ok(Enqueued::ListChanged);
+        }
         let (mut full, mut woken) = (Vec::new(), Vec::new());
         for envelope in &send.envelopes {
-            let Some(device) = state.devices.get_mut(&envelope.device) else { return Ok(Enqueued::ListChanged) };
+            let device = state.devices.get_mut(&envelope.device).expect("it was just found");
             let known = |(of, tag, until): &(DeviceId, [u8; 16], u64)| {
                 *of == envelope.device && *tag == send.repeat_tag && send.now < *until
             };

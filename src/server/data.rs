@@ -1,0 +1,106 @@
+//! The data directory: the lock that makes a relay the only one on it, the relay's key, the room on its disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::error::ServerError;
+use crate::crypto::sign;
+use crate::protocol::bytes::{decode, encode};
+
+pub(super) fn make_directory(path: &Path) -> Result<(), ServerError> {
+    if let Ok(found) = fs::metadata(path)
+        && found.is_dir()
+    {
+        if found.permissions().mode() & 0o077 != 0 {
+            tracing::warn!("others may look into the data directory; `chmod 700` it");
+        }
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| ServerError::File { path: path.into(), error })
+}
+
+pub(super) fn lock(data: &Path) -> Result<File, ServerError> {
+    let path = data.join(LOCK);
+    let failed = |error| ServerError::File { path: path.clone(), error };
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServerError::Running(data.into())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The relay's key: read, or made once and put on disk before it is used. Not made beside a database: that belongs to a
+/// relay which has one, and another key would be another relay.
+pub(super) fn relay_key(data: &Path) -> Result<sign::KeyPair, ServerError> {
+    let path = data.join(RELAY_KEY);
+    let failed = |error| ServerError::File { path: path.clone(), error };
+    match fs::read_to_string(&path).map(Zeroizing::new) {
+        Ok(text) => {
+            let seed =
+                decode(text.trim()).ok().map(Zeroizing::new).and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+            let seed = seed.map(Zeroizing::new).ok_or_else(|| ServerError::RelayKey(path.clone()))?;
+            Ok(sign::KeyPair::from_seed(&seed))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && database(data).exists() => Err(ServerError::RelayKey(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let key = sign::KeyPair::generate();
+            let text = Zeroizing::new(format!("{}\n", encode(&*key.seed())));
+            let temporary = data.join(format!("{RELAY_KEY}.new"));
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            fs::rename(&temporary, &path).map_err(failed)?;
+            File::open(data).and_then(|directory| directory.sync_all()).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The database's path in a data directory.
+pub(super) fn database(data: &Path) -> PathBuf {
+    data.join(DATABASE)
+}
+
+/// Whether the disk has more than the least that must stay free. A disk that cannot be asked is not held to be full.
+pub(super) fn room(data: PathBuf, free_bytes_min: u64) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    Arc::new(move || {
+        rustix::fs::statvfs(&data).map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= free_bytes_min)
+    })
+}
+
+const DATABASE: &str = "restante.db";
+const LOCK: &str = "restante.lock";
+const RELAY_KEY: &str = "relay.key";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_never_beside_a_database() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let key = relay_key(dir.path()).expect("a fresh key").public();
+        fs::write(database(dir.path()), "").expect("a database");
+        assert_eq!(relay_key(dir.path()).expect("the same key").public(), key);
+        fs::remove_file(dir.path().join(RELAY_KEY)).expect("removed");
+        assert!(matches!(relay_key(dir.path()), Err(ServerError::RelayKey(_))));
+        assert!(!dir.path().join(RELAY_KEY).exists(), "another key would be another relay");
+    }
+
+    #[test]
+    fn the_lock_is_one_process_s() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let held = lock(dir.path()).expect("the lock");
+        assert!(matches!(lock(dir.path()), Err(ServerError::Running(_))));
+        drop(held);
+        assert!(lock(dir.path()).is_ok());
+    }
+}
