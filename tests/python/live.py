@@ -15,21 +15,10 @@ from pathlib import Path
 import fixtures
 from client import Client, Problem, Relay, prekey_transcript
 from hpke import x_public
+from keys import ed_public, sign
 from restante import (
-    Entry,
-    Invite,
-    SignedList,
-    b64,
-    ceil_hour,
-    ed_public,
-    floor_hour,
-    key_id,
-    open_wrap,
-    sha256,
-    sign,
-    token_hash,
-    unb64,
-)
+    Entry, Invite, SignedList, b64, ceil_hour, floor_hour, key_id, open_wrap, sha256, token_hash, unb64,
+)  # fmt: skip
 
 BINARY = os.environ.get("RESTANTE")
 LISTS = json.loads((Path(__file__).resolve().parents[1] / "it/vectors/lists.json").read_text())
