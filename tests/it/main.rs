@@ -1,9 +1,12 @@
 //! Everything that is tested from outside, in one binary that links once: a file a topic.
 
 mod admin;
+mod bad_input;
 mod cli;
 mod client;
 mod config;
+mod connections;
+mod envelopes;
 mod erasure;
 mod floors;
 mod logs;

@@ -1,5 +1,9 @@
 //! What several topics need to test with.
 
 pub(crate) mod bench;
+pub(crate) mod clock;
 pub(crate) mod files;
 pub(crate) mod memory_store;
+pub(crate) mod person;
+pub(crate) mod raw;
+pub(crate) mod relay;
