@@ -11,6 +11,7 @@ mod connections;
 mod envelopes;
 mod erasure;
 mod floors;
+mod jobs;
 mod keys;
 mod logs;
 mod process;
