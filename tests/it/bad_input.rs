@@ -27,7 +27,6 @@ use Due::{Closed, Good, HungUp, Refused, RefusedAndClosed};
 /// A relay with an envelope waiting, and what is needed to ask it.
 struct Scene {
     relay: TestRelay,
-    bo: Person,
     session: String,
     parcel: Value,
 }
@@ -44,7 +43,7 @@ impl Scene {
         let token = bo.token(&relay, &session).await;
         send(&relay, &bo.parcel(&token, 1, 1_024)).await.ok(202);
         let parcel = bo.parcel(&token, 2, 1_024);
-        Self { relay, bo, session, parcel }
+        Self { relay, session, parcel }
     }
 
     /// Sends each row's bytes on a connection of their own; says of all rows at once what was not due.
