@@ -13,8 +13,9 @@ use crate::protocol::{AccountId, Bytes, DeviceId, EnvelopeId, Seq, Signature, Si
 #[test]
 fn lists_verify_or_are_untrue() {
     for case in cases("lists", "valid") {
-        let list = lists::verify(&signed_list(&case)).expect(text(&case, "name"));
-        assert_eq!(list.head().bytes(), array(&case, "head"));
+        let name = text(&case, "name");
+        let list = lists::verify(&signed_list(&case)).expect(name);
+        assert_eq!(list.head().bytes(), array(&case, "head"), "{name}");
     }
     for case in cases("lists", "invalid") {
         assert!(lists::verify(&signed_list(&case)).is_err(), "{}", text(&case, "name"));
