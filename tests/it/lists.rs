@@ -172,7 +172,7 @@ async fn nobody_lists_a_device_that_is_anothers() {
 
 #[tokio::test]
 async fn a_removed_device_is_gone_for_good() {
-    let relay = TestRelay::start().await;
+    let (relay, _) = TestRelay::by_hand(|_| {}).await;
     let mut bo = Person::of(vec![Device::new(), Device::new()]);
     let session = bo.settle(&relay).await;
     let removed = bo.devices[1].clone();

@@ -27,7 +27,7 @@ async fn a_poll_ends_when_something_lands_and_when_a_newer_one_comes() {
 
 #[tokio::test]
 async fn a_hang_up_in_mid_poll_loses_nothing() {
-    let relay = TestRelay::start().await;
+    let (relay, _) = TestRelay::by_hand(|_| {}).await;
     let bo = Person::new();
     let session = bo.settle(&relay).await;
     let token = bo.token(&relay, &session).await;
