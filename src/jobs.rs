@@ -8,7 +8,6 @@ use croner::parser::{CronParser, Seconds};
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 use crate::protocol::ErrorCode;
-use crate::service::purge::PurgeRequest;
 use crate::service::{Error, Relay};
 
 /// The schedule is no cron expression.
@@ -86,7 +85,7 @@ async fn start(relay: &Relay, schedule: &str) -> Result<JobScheduler, tokio_cron
 }
 
 async fn purge(relay: &Relay, why: &'static str) {
-    match relay.purge(PurgeRequest::default(), |_| {}).await {
+    match relay.purge_unless_running().await {
         Ok(report) => {
             tracing::info!(why, envelopes = report.envelopes, others = report.others, "purged");
         }

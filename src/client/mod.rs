@@ -56,6 +56,8 @@ mod sent;
 mod session;
 mod state;
 mod tokens;
+#[cfg(test)]
+mod vectors;
 mod words;
 
 use std::path::Path;

@@ -94,8 +94,9 @@ impl Hall {
         tokio::select! {
             () = self.tasks.wait() => {}
             () = self.relay.clock().sleep_until(deadline) => {
-                tracing::warn!(connections = self.places().len(), "connections are cut at the end of the drain");
-                self.places().values().for_each(|place| place.phase.close());
+                let places = self.places();
+                tracing::warn!(connections = places.len(), "connections are cut at the end of the drain");
+                places.values().for_each(|place| place.phase.close());
             }
         }
     }

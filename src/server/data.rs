@@ -13,16 +13,18 @@ use crate::crypto::sign;
 use crate::protocol::bytes::{decode, encode};
 
 pub(super) fn make_directory(path: &Path) -> Result<(), ServerError> {
-    if let Ok(found) = fs::metadata(path)
-        && found.is_dir()
-    {
-        if found.permissions().mode() & 0o077 != 0 {
-            tracing::warn!("others may look into the data directory; `chmod 700` it");
-        }
+    if path.is_dir() {
         return Ok(());
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|error| ServerError::File { path: path.into(), error })
+}
+
+/// Says so when others than the relay's own user may look in: what somebody made is theirs to mend.
+pub(super) fn look_at_permissions(data: &Path) {
+    if fs::metadata(data).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+        tracing::warn!("others may look into the data directory; `chmod 700` it");
+    }
 }
 
 pub(super) fn lock(data: &Path) -> Result<File, ServerError> {

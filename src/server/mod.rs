@@ -22,7 +22,7 @@ use crate::protocol::info::Registration;
 use crate::service::{Clock, Relay, Settings};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::{api, jobs};
-use data::{lock, make_directory, relay_key, room};
+use data::{lock, look_at_permissions, make_directory, relay_key, room};
 use listener::{hosts, is_loopback};
 
 pub use error::ServerError;
@@ -89,6 +89,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
     force: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
+    look_at_permissions(&config.server.data);
     let relay = opened.relay.clone();
     let networks = |text: &String| text.parse().map_err(|_| ServerError::Configuration(format!("`{text}` is no network")));
     let trusted: Vec<IpNet> = config.server.trusted_proxies.iter().map(networks).collect::<Result<_, _>>()?;

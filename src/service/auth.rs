@@ -268,6 +268,8 @@ impl Relay {
 
     fn end_sessions(&self, which: impl Fn(&Hash, &Entry) -> bool) -> u64 {
         let mut sessions = self.inner.sessions.lock();
+        // What is over counts as revoked by nobody.
+        sessions.sweep(self.inner.clock.elapsed());
         let ending: Vec<Hash> = sessions.entries.iter().filter(|(key, entry)| which(key, entry)).map(|(key, _)| *key).collect();
         ending.iter().for_each(|key| sessions.end(key));
         ending.len() as u64

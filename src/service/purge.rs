@@ -1,6 +1,7 @@
 //! Purging: what has expired goes, in slices between which sends pass; and the guard against a clock that lies.
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::MutexGuard;
 
 use super::{Error, Relay, Result};
 use crate::protocol::ErrorCode;
@@ -72,14 +73,29 @@ impl Relay {
         Ok(())
     }
 
-    /// Removes what has expired. One at a time; `progress` hears of every slice.
-    pub async fn purge(&self, request: PurgeRequest, mut progress: impl FnMut(&PurgeSlice) + Send) -> Result<PurgeReport> {
+    /// Removes what has expired, after the purge that runs, if one does; `progress` hears of every slice.
+    pub async fn purge(&self, request: PurgeRequest, progress: impl FnMut(&PurgeSlice) + Send) -> Result<PurgeReport> {
+        let turn = self.inner.purging.lock().await;
+        self.purge_in_turn(turn, request, progress).await
+    }
+
+    /// The same for the schedule: refused as busy when one runs, which does what this would.
+    pub async fn purge_unless_running(&self) -> Result<PurgeReport> {
+        let turn = self.inner.purging.try_lock().map_err(|_| Error::refused(ErrorCode::Busy, "a purge is running"))?;
+        self.purge_in_turn(turn, PurgeRequest::default(), |_| {}).await
+    }
+
+    async fn purge_in_turn(
+        &self,
+        _turn: MutexGuard<'_, ()>,
+        request: PurgeRequest,
+        mut progress: impl FnMut(&PurgeSlice) + Send,
+    ) -> Result<PurgeReport> {
         let retention = self.inner.settings.retention_secs;
         if request.older_than_secs.is_some_and(|secs| secs > retention) {
             let detail = format!("nothing is older than the retention of {retention} s");
             return Err(Error::refused(ErrorCode::BadRequest, detail));
         }
-        let _single = self.inner.purging.try_lock().map_err(|_| Error::refused(ErrorCode::Busy, "a purge is running"))?;
         let store = &self.inner.store;
         if request.trust_clock {
             self.inner.clock.trust_wall();

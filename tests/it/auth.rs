@@ -199,7 +199,7 @@ async fn what_is_no_session_is_answered_alike() {
 
 #[tokio::test]
 async fn a_revoked_session_ends_its_poll() {
-    let relay = TestRelay::start().await;
+    let (relay, _) = TestRelay::by_hand(|_| {}).await;
     let bo = Person::of(vec![Device::new(), Device::new()]);
     let first = bo.settle(&relay).await;
     let second = login(&relay, &bo.devices[1]).await;

@@ -27,24 +27,19 @@ use Due::{Closed, Good, HungUp, Refused, RefusedAndClosed};
 /// A relay with an envelope waiting, and what is needed to ask it.
 struct Scene {
     relay: TestRelay,
-    bo: Person,
     session: String,
     parcel: Value,
 }
 
 impl Scene {
     async fn new() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(set: impl FnOnce(&mut restante::config::Config)) -> Self {
-        let relay = TestRelay::with(set).await;
+        let relay = TestRelay::start().await;
         let bo = Person::new();
         let session = bo.settle(&relay).await;
         let token = bo.token(&relay, &session).await;
         send(&relay, &bo.parcel(&token, 1, 1_024)).await.ok(202);
         let parcel = bo.parcel(&token, 2, 1_024);
-        Self { relay, bo, session, parcel }
+        Self { relay, session, parcel }
     }
 
     /// Sends each row's bytes on a connection of their own; says of all rows at once what was not due.
@@ -144,6 +139,7 @@ async fn heads() {
         ("19 obs-fold", lines(&["GET /healthz HTTP/1.1", host, "X: a", " b"]), Closed(400)),
         ("19 space before the colon", lines(&["GET /healthz HTTP/1.1", host, "X : a"]), Closed(400)),
         ("19 NUL in a header", lines(&["GET /healthz HTTP/1.1", host, "X: a\0b"]), Closed(400)),
+        ("20 bare line feeds", b"GET /healthz HTTP/1.1\nHost: x\n\n".to_vec(), Good(200)),
         ("22 OPTIONS *", lines(&["OPTIONS * HTTP/1.1", host]), Refused(404, "not_found")),
         ("23 another method", lines(&["BREW /v1/info HTTP/1.1", host]), Refused(405, "method_not_allowed")),
         ("23 DELETE", lines(&["DELETE /v1/envelopes HTTP/1.1", host]), Refused(405, "method_not_allowed")),
@@ -341,10 +337,10 @@ async fn sends() {
         Refused(409, "device_list_changed"),
     ));
     rows.push(("live: nobody is there, and nothing is stored".into(), send(&|parcel| parcel["live"] = json!(true)), Good(202)));
-    let login = ask("POST /v1/envelopes").by(&scene.session).json(&scene.parcel).bytes();
-    rows.push(("a login sent along".into(), login, Refused(400, "anonymous_only")));
-    let login = ask("POST /v1/envelopes").header("Authorization", "").json(&scene.parcel).bytes();
-    rows.push(("an empty login sent along".into(), login, Refused(400, "anonymous_only")));
+    for (name, login) in [("a login sent along", "Bearer x"), ("an empty one", "")] {
+        let bytes = ask("POST /v1/envelopes").header("Authorization", login).json(&scene.parcel).bytes();
+        rows.push((name.into(), bytes, Refused(400, "anonymous_only")));
+    }
     let keys = ask("POST /v1/keys").by(&scene.session).json(&json!({"token": scene.parcel["token"]})).bytes();
     rows.push(("a login at the keys".into(), keys, Refused(400, "anonymous_only")));
     scene.rows(&rows).await;

@@ -99,7 +99,7 @@ async fn what_breaks_off_stores_nothing() {
 
 #[tokio::test]
 async fn a_sender_that_hangs_up_after_its_send_has_sent_it_once() {
-    let relay = TestRelay::start().await;
+    let (relay, _) = TestRelay::by_hand(|_| {}).await;
     let bo = Person::new();
     let session = bo.settle(&relay).await;
     let token = bo.token(&relay, &session).await;

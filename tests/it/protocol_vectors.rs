@@ -299,6 +299,7 @@ fn error_codes_are_those_of_the_protocol_and_the_vectors() {
     let mut listed: Vec<(String, u64)> =
         codes.iter().map(|(code, status)| (code.clone(), status.as_u64().expect("a status"))).collect();
     let mut sorted = shipped;
-    (listed.sort(), sorted.sort());
+    listed.sort();
+    sorted.sort();
     assert_eq!(listed, sorted, "vectors/errors.json and ErrorCode::ALL");
 }

@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass
 
 from hpke import Refused, need, x_public
+from keys import ed_public, good_point, good_x25519, sign, verifies
 from restante import (
-    T, DeviceList, Entry, Invite, Plain, SignedList, b64, certificate, ed_public, fingerprint, good_origin,
-    good_point, good_x25519, open_wrap, seal, sha256, sign, token_hash, u64, unb64, unseal, var, verifies,
+    T, DeviceList, Entry, Invite, Plain, SignedList, b64, certificate, fingerprint, good_origin, open_wrap,
+    seal, sha256, token_hash, u64, unb64, unseal, var,
 )  # fmt: skip
 
 DAY = 86400

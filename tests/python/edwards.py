@@ -2,7 +2,7 @@
 
 import hashlib
 
-from restante import _Y8, D, L, P
+from keys import _Y8, D, L, P
 
 
 def add(p, q):

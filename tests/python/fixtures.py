@@ -1,6 +1,7 @@
 """The fixed secrets that every vector is made of, for the make_*.py: each is SHA-256 of a name."""
 
-from restante import ed_public, sha256, u8
+from keys import ed_public
+from restante import sha256, u8
 
 NOW = 1_800_000_123
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import restante as r
 from fixtures import ACCOUNT, DEVICE, DEVICES, LIST, SEALING, SENDER, SENDER_ACCOUNT, flipped, le, secret
 from hpke import x_public
-from restante import T, ed_public, sha256, sign, u8, u32
+from keys import P, ed_public, sign
+from restante import T, sha256, u8, u32
 
 
 def sealing_secret(i):
@@ -72,7 +73,7 @@ def lists():
         },
         "key": {
             "a sealing key of zeros": signed(plain_list(entry(0, sealing_key=weak_x)).encode()),
-            "a sealing key that is not canonical": signed(plain_list(entry(0, sealing_key=le(r.P + 9))).encode()),
+            "a sealing key that is not canonical": signed(plain_list(entry(0, sealing_key=le(P + 9))).encode()),
             "a list key of small order": signed(raw, cert(list_key=weak_ed)),
             "an account key of small order": signed(
                 replace(first, account=weak_ed).encode(), weak_account + weak_ed + bytes(32)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import restante as r
 from fixtures import ACCOUNT, DEVICE, ENVELOPE, NOW, SEALING, SENDER, SENDER_ACCOUNT, TOKEN, flipped, secret
 from hpke import AES_256_GCM, Hpke, x_public
-from restante import ed_public, sign, u32, u64
+from keys import ed_public, sign
+from restante import u32, u64
 
 
 def wraps():

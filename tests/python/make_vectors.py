@@ -16,7 +16,8 @@ from hpke import x_public
 from make_keys import keys, signatures
 from make_lists import lists
 from make_sealed import seals, wraps
-from restante import T, b64, ed_public, sign, u32, u64, var
+from keys import ed_public, sign
+from restante import T, b64, u32, u64, var
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests/it/vectors"
@@ -82,7 +83,8 @@ def values():
     raws = [b"", b"\0", b"\xff", b"\xfb\xef\xbe", b"\xff\xff\xff", bytes(range(32)), secret("value")]
     invalid = {
         "padding": "AA==", "one character": "A", "five characters": "AAAAA", "unused bits set, two characters": "AB",
-        "unused bits set, three characters": "AAB", "the standard alphabet, plus": "++++", "the standard alphabet, slash": "//__",
+        "unused bits set, three characters": "AAB", "the standard alphabet, plus": "++++",
+        "the standard alphabet, slash": "//__",
         "white space before": " AAAA", "white space after": "AAAA\n", "white space inside": "AA AA", "a dot": "AA.A",
         "a letter of another alphabet": "AAÄA", "a percent sign": "AA%3D",
     }  # fmt: skip

@@ -8,7 +8,8 @@ import make_vectors
 import restante as r
 from client import prekey_transcript, proof_transcript
 from hpke import AES_256_GCM, EXPORT_ONLY, Hpke, Refused, x_public
-from restante import T, ed_public, sign, u32, u64, var
+from keys import ed_public, good_point, good_x25519, sign, verifies
+from restante import T, u32, u64, var
 
 VECTORS = Path(__file__).resolve().parents[1] / "it/vectors"
 
@@ -72,8 +73,8 @@ class Vectors(unittest.TestCase):
                     raw = r.envelope_transcript(c.account, c.device, c.id, c.enc, c.sender_account, c.sender_device)
             self.assertEqual(raw, c.bytes, name)
             self.assertEqual((ed_public(c.seed), sign(c.seed, raw)), (c.key, c.signature))
-            self.assertTrue(r.verifies(c.key, raw, c.signature))
-            self.assertFalse(any(r.verifies(c.key, other, c.signature) for other in seen))
+            self.assertTrue(verifies(c.key, raw, c.signature))
+            self.assertFalse(any(verifies(c.key, other, c.signature) for other in seen))
             seen.append(raw)
 
     def test_lists(self):
@@ -149,7 +150,7 @@ class Vectors(unittest.TestCase):
 
     def test_keys(self):
         document = load("keys")
-        for kind, good in (("ed25519", r.good_point), ("x25519", r.good_x25519)):
+        for kind, good in (("ed25519", good_point), ("x25519", good_x25519)):
             for key in document[f"{kind}_good"]:
                 self.assertTrue(good(unhex(key)), key)
             for name, c in cases(document, f"{kind}_weak"):
@@ -158,9 +159,9 @@ class Vectors(unittest.TestCase):
     def test_signatures(self):
         document = load("signatures")
         for name, c in cases(document, "accepted"):
-            self.assertTrue(r.verifies(c.key, c.message, c.signature), name)
+            self.assertTrue(verifies(c.key, c.message, c.signature), name)
         for name, c in cases(document, "refused"):
-            self.assertFalse(r.verifies(c.key, c.message, c.signature), name)
+            self.assertFalse(verifies(c.key, c.message, c.signature), name)
 
     def test_links(self):
         document = load("links")
@@ -176,7 +177,7 @@ class Vectors(unittest.TestCase):
     def test_rfc8032(self):
         for name, c in cases(load("rfc8032"), "vectors"):
             self.assertEqual((ed_public(c.seed), sign(c.seed, c.message)), (c.key, c.signature), name)
-            self.assertTrue(r.verifies(c.key, c.message, c.signature))
+            self.assertTrue(verifies(c.key, c.message, c.signature))
 
     def test_rfc9180(self):
         aeads = set()

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Result as SqlResult};
 
-use super::open::{self, OpenError, OpenErrorKind};
+use super::open;
+use super::refusal::{OpenError, OpenErrorKind, inspect, refused};
 use super::rows::StoredRow;
 use super::values::{blob_or_none, int, uint};
 use crate::protocol::DeviceId;
@@ -34,7 +35,7 @@ impl CheckReport {
 /// Checks the database of a data directory that no relay has open. Reads all of it: a minute for some gigabytes.
 pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
     let file = open::file(dir);
-    if !open::inspect(&file)? {
+    if !inspect(&file)? {
         return Err(OpenError::new(OpenErrorKind::CannotCreate, "there is no database", file.display()));
     }
     let read = || {
@@ -47,7 +48,7 @@ pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
         }
         Ok(report)
     };
-    read().map_err(|error| open::refused(&file, &error))
+    read().map_err(|error| refused(&file, &error))
 }
 
 fn structure(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {

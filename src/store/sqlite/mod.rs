@@ -14,6 +14,7 @@ mod open;
 mod passes;
 mod purge;
 mod queue;
+mod refusal;
 mod routes;
 mod rows;
 mod slices;
@@ -34,7 +35,7 @@ use tokio::sync::Semaphore;
 
 pub use check::{CheckReport, check};
 pub use fate::OnFailure;
-pub use open::{OpenError, OpenErrorKind};
+pub use refusal::{OpenError, OpenErrorKind};
 
 use super::{CommitListener, Result, Store, StoreError};
 use fate::Fate;

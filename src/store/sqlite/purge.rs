@@ -1,12 +1,12 @@
 //! What the relay's own jobs ask for: purge, the clock's mark, a probe.
 
 use async_trait::async_trait;
-use rusqlite::Result as SqlResult;
+use rusqlite::{OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
 use super::queue::Lane;
 use super::slices::{self, Budget};
-use super::values::{blob, int, uint};
+use super::values::{blob, blob_or_none, int, uint};
 use super::writer::Tx;
 use crate::protocol::{DeviceId, TokenHash};
 use crate::store::{PurgePreview, PurgeSlice, Result, StoreError, TableRows, Totals, Upkeep};
@@ -98,8 +98,10 @@ fn purge_envelopes(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice,
              LEFT JOIN devices ON devices.mailbox = mailboxes.id
              WHERE mailboxes.id = ?1",
         )?;
-        let (device, visible): (Option<[u8; 32]>, bool) =
-            reader.query_row([mailbox, int(seq)], |row| Ok((super::values::blob_or_none(row, 0)?, row.get(1)?)))?;
+        let (device, visible): (Option<[u8; 32]>, bool) = reader
+            .query_row([mailbox, int(seq)], |row| Ok((blob_or_none(row, 0)?, row.get(1)?)))
+            .optional()?
+            .unwrap_or_default();
         let Some(device) = device.filter(|_| visible) else { continue };
         if let Some(held) = tx.memory.mailbox_at_hand(mailbox) {
             held.remove(seq);

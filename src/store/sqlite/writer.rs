@@ -88,8 +88,8 @@ pub(super) struct Writer {
     fate: Arc<Fate>,
     routes: Arc<Routes>,
     listener: Arc<OnceLock<CommitListener>>,
-    /// The first deletion whose content may still stand in the log.
-    deleted_at: Option<Instant>,
+    /// By when the log is to be truncated, because what was deleted may still stand in it.
+    truncate_by: Option<Instant>,
     /// Pages of log at which the next checkpoint is tried.
     checkpoint_at: u64,
     leftovers: bool,
@@ -111,7 +111,7 @@ impl Writer {
             fate: Arc::clone(fate),
             routes: Arc::clone(routes),
             listener: Arc::clone(listener),
-            deleted_at: None,
+            truncate_by: None,
             checkpoint_at: LOG_PAGES_MAX,
             // A crash may have left some.
             leftovers: true,
@@ -137,7 +137,7 @@ impl Writer {
                 return self.give_up(batch, message);
             }
         }
-        let closed = self.checkpoint(true);
+        let closed = self.fate.check().and_then(|()| self.checkpoint(true));
         if let Err(StoreError::Failed(message)) = closed {
             self.give_up(Vec::new(), message);
         }
@@ -149,11 +149,13 @@ impl Writer {
         if self.leftovers {
             return Some(Duration::ZERO);
         }
-        (open::log_pages() > 0 || self.deleted_at.is_some()).then_some(GAP)
+        (open::log_pages() > 0 || self.truncate_by.is_some()).then_some(GAP)
     }
 
     /// One batch with its answers, a slice of what was left behind, and a checkpoint if one is due.
     fn turn(&mut self, batch: &mut Vec<Box<dyn Job>>, idle: bool, truncate: bool) -> Result<()> {
+        // A reader may have met what ends the store.
+        self.fate.check()?;
         if !batch.is_empty() {
             self.commit_batch(batch)?;
         }
@@ -163,7 +165,7 @@ impl Writer {
             // Without room or behind a lock it is left to the next purge.
             self.leftovers = answer.try_recv().is_ok_and(|more| more == Ok(true));
         }
-        let overdue = self.deleted_at.is_some_and(|at| at.elapsed() >= DELETED_IN_LOG_MAX);
+        let overdue = self.truncate_by.is_some_and(|by| Instant::now() >= by);
         if truncate || idle || overdue {
             return self.checkpoint(true);
         }
@@ -222,8 +224,8 @@ impl Writer {
         }
         self.memory.settle();
         self.leftovers |= effects.leftovers;
-        if effects.deleted && self.deleted_at.is_none() {
-            self.deleted_at = Some(Instant::now());
+        if effects.deleted && self.truncate_by.is_none() {
+            self.truncate_by = Some(Instant::now() + DELETED_IN_LOG_MAX);
         }
         self.routes.forget(&effects.accounts, &effects.tokens);
         if let Some(listener) = self.listener.get().filter(|_| !effects.woken.is_empty()) {
@@ -263,13 +265,16 @@ impl Writer {
         match busy {
             Ok(false) if truncate => {
                 open::log_truncated();
-                self.deleted_at = None;
+                self.truncate_by = None;
                 self.checkpoint_at = LOG_PAGES_MAX;
                 Ok(())
             }
             Ok(_) => {
                 // The log starts over once nobody reads in it; until then the next attempt waits for as much again.
                 self.checkpoint_at = pages + LOG_PAGES_MAX;
+                if truncate && self.truncate_by.is_some() {
+                    self.truncate_by = Some(Instant::now() + READER_IN_THE_WAY);
+                }
                 Ok(())
             }
             Err(error) if Fault::of(&error) == Fault::Fatal => Err(self.fate.judge(&error)),
@@ -312,5 +317,7 @@ impl Tx<'_> {
 const GAP: Duration = Duration::from_secs(1);
 /// Under load, a deletion's content is out of the log after so long at the latest, and the file after 60 s for certain.
 const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
+/// A reader kept the log from being truncated: the next attempt, which may stall the writer again, comes so much later.
+const READER_IN_THE_WAY: Duration = Duration::from_secs(3);
 /// 2 MiB of log: small checkpoints, short stalls.
 const LOG_PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;

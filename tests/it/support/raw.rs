@@ -206,4 +206,5 @@ pub(crate) fn patiently<T>(future: impl Future<Output = T>) -> impl Future<Outpu
     async move { tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("the relay hangs: {caller}")) }
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Less than the longest poll, whose own end must not pass for an answer.
+const PATIENCE: Duration = Duration::from_secs(45);

@@ -122,6 +122,14 @@ async fn a_half_made_database_is_made_anew() {
 }
 
 #[tokio::test]
+async fn a_log_without_its_database_is_not_played_into_a_new_one() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::write(dir.path().join("restante.db-wal"), "some log").expect("written");
+    assert_eq!(opened(dir.path()).map(|_| ()).expect_err("a log alone").0, OpenErrorKind::Damaged);
+    assert_eq!(contents(dir.path()).into_keys().collect::<Vec<_>>(), ["restante.db-wal"]);
+}
+
+#[tokio::test]
 async fn a_check_reads_everything_and_changes_nothing() {
     let bench = used().await;
     let before = contents(bench.dir());
