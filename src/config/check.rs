@@ -235,6 +235,7 @@ const BORDERS: [(&str, u64, u64); Limits::NAMES.len()] = [
     ("head_secs", 1, 60),
     ("body_secs", 1, 300),
     ("idle_secs", 1, 3_600),
+    ("stream_unacked_max", 1, 1_000),
     ("drain_secs", 1, 60),
     ("connections_max", 16, 1_000_000),
     ("prefix_connections_max", 1, 1_000_000),

@@ -47,6 +47,7 @@ error_codes! {
     NoSession = 401, "no_session", "not logged in";
     RegistrationClosed = 403, "registration_closed", "registration is closed";
     PassRefused = 403, "pass_refused", "registration needs a good pass";
+    OriginRefused = 403, "origin_refused", "this web page may not use the relay";
     NotFound = 404, "not_found", "no such path";
     NoSuchToken = 404, "no_such_token", "no such delivery token";
     NoSuchAccount = 404, "no_such_account", "no such account";
@@ -69,6 +70,7 @@ error_codes! {
     BadList = 422, "bad_list", "the device list is not valid";
     BadSignature = 422, "bad_signature", "a signature does not verify";
     WeakKey = 422, "weak_key", "a public key is weak or not canonical";
+    UpgradeRequired = 426, "upgrade_required", "a WebSocket is spoken here";
     MailboxFull = 429, "mailbox_full", "every mailbox of the account is full";
     RateLimited = 429, "rate_limited", "too many requests";
     Internal = 500, "internal", "the relay failed";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::RelayKey;
+use super::bytes::{RelayKey, Signature, Transcript};
 
 /// Whether strangers may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,4 +44,26 @@ pub struct Info {
     pub now: u64,
     /// The limits of `docs/protocol.md` §13, by name.
     pub limits: BTreeMap<String, u64>,
+    /// What the operator has to say to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
 }
+
+/// What the operator has to say to everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// At most [`NOTICE_BYTES_MAX`].
+    pub text: String,
+    /// When it was set, Unix seconds.
+    pub set_at: u64,
+    /// The relay key's, over [`notice_transcript`].
+    pub signature: Signature,
+}
+
+/// What the relay key signs for a notice.
+pub fn notice_transcript(set_at: u64, text: &str) -> Vec<u8> {
+    Transcript::new("/notice").u64(set_at).var(text.as_bytes()).bytes()
+}
+
+/// The longest notice, in bytes.
+pub const NOTICE_BYTES_MAX: usize = 1_000;

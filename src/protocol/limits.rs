@@ -50,6 +50,7 @@ limits! {
     head_secs = 5, "A connection's first byte, and a whole request header, in seconds.";
     body_secs = 15, "A whole request body, in seconds; it must also come at 1 KiB/s.";
     idle_secs = 75, "Between two requests of a connection, in seconds.";
+    stream_unacked_max = 128, "Envelopes unacknowledged in flight on a stream.";
     drain_secs = 10, "From the signal to stop until the process has ended, in seconds.";
     connections_max = 8_192, "Connections; never more than the descriptors less 128.";
     prefix_connections_max = 64, "Connections per address prefix (/24, /56).";
