@@ -18,6 +18,8 @@ mod explain_db;
 mod failure;
 #[cfg(feature = "server")]
 mod healthcheck;
+#[cfg(feature = "server")]
+mod notice;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the client alone prints less than the relay's commands"))]
 mod output;
 #[cfg(feature = "server")]
@@ -72,6 +74,10 @@ enum Command {
     #[cfg(feature = "server")]
     #[command(subcommand)]
     Pass(pass::PassCommand),
+    /// Say something to everybody who uses the relay.
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Notice(notice::NoticeCommand),
     /// Remove what has expired, now.
     #[cfg(feature = "server")]
     Purge(purge::PurgeArgs),
@@ -113,6 +119,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         #[cfg(feature = "server")]
         Command::Pass(command) => block_on(pass::run(command)),
         #[cfg(feature = "server")]
+        Command::Notice(command) => block_on(notice::run(command)),
+        #[cfg(feature = "server")]
         Command::Purge(args) => block_on(purge::run(args)),
         #[cfg(feature = "server")]
         Command::Stats(args) => block_on(stats::run(args)),
@@ -152,6 +160,7 @@ Examples:
   restante stats --json                        totals, whether the relay runs or not
   restante purge --older-than 3d --dry-run     what a purge would remove
   restante pass create --uses 5 --expires 2d   a code for five registrations
+  restante notice set 'down on Sunday'         what clients show, as the operator's words
 
 Exit codes:
    0  done                          70  the disk failed, and the relay stopped itself

@@ -13,6 +13,7 @@ pub mod health;
 pub mod info;
 pub mod keys;
 mod live;
+pub mod notices;
 pub mod passes;
 pub mod purge;
 pub mod rates;
@@ -75,6 +76,7 @@ struct Inner {
     wakeups: Arc<wakeups::Wakeups>,
     live: Arc<live::Live>,
     health: health::Health,
+    notice: notices::Board,
     purging: tokio::sync::Mutex<()>,
     stopping: CancellationToken,
 }
@@ -95,6 +97,7 @@ impl Relay {
                 wakeups,
                 live: Arc::default(),
                 health: health::Health::default(),
+                notice: notices::Board::default(),
                 purging: tokio::sync::Mutex::new(()),
                 stopping: CancellationToken::new(),
                 settings,
@@ -104,6 +107,7 @@ impl Relay {
             }),
         };
         relay.set_clock().await?;
+        relay.put_up_notice().await?;
         Ok(relay)
     }
 

@@ -35,6 +35,7 @@ const TOPICS: &[&str] = &[
     "slots",
     "blobs",
     "limits",
+    "notices",
     "passes",
     "purge",
     "stats",
