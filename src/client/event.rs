@@ -84,6 +84,13 @@ pub enum What {
     },
     /// The relay gives out places again that it gave before: it lost data, or was put back to an older copy.
     RelayWentBack,
+    /// What the relay's operator says to everybody. It is signed with the relay's key.
+    Notice {
+        /// As the operator wrote it: lines, but no other control characters.
+        text: String,
+        /// When, by the relay's clock.
+        set_at: u64,
+    },
 }
 
 impl std::fmt::Debug for What {
@@ -99,6 +106,7 @@ impl std::fmt::Debug for What {
             Self::Gap { .. } => "Gap",
             Self::Unopened { .. } => "Unopened",
             Self::RelayWentBack => "RelayWentBack",
+            Self::Notice { text, .. } => return write!(f, "Notice({} bytes)", text.len()),
         };
         f.write_str(name)
     }

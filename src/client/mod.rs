@@ -48,6 +48,7 @@ mod keys;
 mod link;
 mod lists;
 mod message;
+mod notice;
 mod origin;
 mod profile;
 mod receive;

@@ -16,7 +16,7 @@ use super::sent::Sent;
 use crate::crypto::sign;
 use crate::protocol::envelopes::Gap;
 use crate::protocol::{
-    AccountId, DeliveryToken, DeviceId, DeviceList, EnvelopeId, RelayKey, SealingKey, SignedList, TokenHash,
+    AccountId, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, RelayKey, SealingKey, SignedList, TokenHash,
 };
 
 /// Everything.
@@ -52,6 +52,9 @@ pub(crate) struct State {
     pub(crate) acked_through: u64,
     /// The gap that was told, until it is acknowledged.
     pub(crate) gap: Option<Gap>,
+    /// Hashes of the operator's notices that were told, oldest first.
+    #[serde(default)]
+    pub(crate) notices_told: Vec<Hash>,
 }
 
 /// The relay of this profile.

@@ -132,6 +132,9 @@ fn words(what: &What) -> String {
         What::RelayWentBack => {
             "the relay is an older copy of itself: messages may be missing; its operator should know".to_string()
         }
+        What::Notice { text, set_at } => {
+            format!("the relay's operator says to everybody ({}):\n  {}", units::time(*set_at), harmless(text))
+        }
     }
 }
 
