@@ -16,6 +16,7 @@ mod keys;
 mod lists;
 mod live;
 mod logs;
+mod notices;
 mod polls;
 mod process;
 mod protocol_vectors;
