@@ -46,6 +46,8 @@ pub struct Settings {
     pub registration: Registration,
     /// The origins under which proofs are accepted, canonical, at most [`ORIGINS_MAX`].
     pub origins: Vec<String>,
+    /// The origins of web pages that may use the relay, canonical.
+    pub web_origins: Vec<String>,
     /// The relay's name.
     pub relay_key: sign::KeyPair,
     /// Whether the disk has room for more; asked at most once in five seconds.
@@ -129,6 +131,16 @@ impl Relay {
     /// The bounds in force.
     pub fn limits(&self) -> &Limits {
         &self.inner.settings.limits
+    }
+
+    /// The origins under which proofs are accepted.
+    pub fn origins(&self) -> &[String] {
+        &self.inner.settings.origins
+    }
+
+    /// The origins of web pages that may use the relay.
+    pub fn web_origins(&self) -> &[String] {
+        &self.inner.settings.web_origins
     }
 
     /// The relay's own time, Unix seconds.

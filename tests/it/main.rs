@@ -28,4 +28,5 @@ mod stream_bad_input;
 mod subscription;
 mod support;
 mod tokens;
+mod web;
 mod wraps;
