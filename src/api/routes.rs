@@ -16,7 +16,7 @@ use warp::{Filter, Reply};
 
 use super::error::{ApiError, json};
 use super::extract::{self, Caller};
-use super::stream;
+use super::{stream, web};
 use crate::protocol::{ErrorCode, Limits};
 use crate::service::{Relay, Session};
 
@@ -127,7 +127,10 @@ pub const ROUTES: &[Route] = &[
     }),
     route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
     route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack_beside_stream(call.session()?, extract::json(&call.body)?).await?)),
-    route!(GET "/v1/stream" Public None, |call| stream::upgrade(&call.method, &call.headers)),
+    route!(GET "/v1/stream" Public None, |call| {
+        web::may_stream(&call.relay, &call.headers)?;
+        stream::upgrade(&call.method, &call.headers)
+    }),
 ];
 
 /// The template of a request's path, for the log; none for a path that is nobody's.

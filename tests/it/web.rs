@@ -7,6 +7,7 @@ use warp::http::{HeaderMap, header};
 
 use crate::support::raw::{Ask, Reply, ask};
 use crate::support::relay::TestRelay;
+use crate::support::ws::upgrade;
 
 const PAGE: &str = "https://app.example";
 const STRANGERS: [&str; 6] =
@@ -198,6 +199,9 @@ async fn a_stream_is_for_the_relays_own_pages_and_the_known_ones() {
         assert_eq!(may(&relay, &[stranger]), Err(403), "{stranger}");
     }
     assert_eq!(may(&relay, &[PAGE, PAGE]), Err(403));
+    for (origin, status) in [(&*own, 101), (PAGE, 101), (STRANGERS[1], 403)] {
+        assert_eq!(relay.answer(upgrade().header("Origin", origin)).await.status, status, "{origin}");
+    }
 
     let relay = TestRelay::start().await;
     let own = relay.origin();
