@@ -19,7 +19,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 BINARY = os.environ["RESTANTE"]
-PAGE = Path(__file__).resolve().parent / "page"
+# The page fetches the vectors too, which lie beside it.
+TESTS = Path(__file__).resolve().parents[1]
+PAGE = "browser/page/"
 CHROMIUM = [
     "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-breakpad", "--disable-extensions", "--disable-sync", "--disable-background-networking",
@@ -69,10 +71,13 @@ class Rust:
 
 
 class Steps:
-    """What the runner does and checks at each step of the page; a step returns nothing, and `over` gets how it ended."""
+    """What the runner does and checks at each step of a page; `over` gets how the last one ended."""
 
-    def __init__(self, rust):
-        self.rust, self.over = rust, queue.Queue()
+    def __init__(self):
+        self.rust, self.over = None, queue.Queue()
+
+    def counted(self, cases, wrong):
+        check(f"{cases} cases of the vectors hold", cases > 100 and not wrong, wrong)
 
     def registered(self, anotherKey, exported, plainGet):
         check("the page reaches the relay, verifies what it signs, registers and logs in", True)
@@ -127,7 +132,7 @@ class Server(SimpleHTTPRequestHandler):
 
     def __init__(self, steps, *args):
         self.steps = steps
-        super().__init__(*args, directory=str(PAGE))
+        super().__init__(*args, directory=str(TESTS))
 
     def do_POST(self):
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -144,9 +149,9 @@ class Server(SimpleHTTPRequestHandler):
         pass
 
 
-def serve(stack, handler):
+def serve(stack, steps):
     """A static server on a free port; its origin."""
-    server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+    server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, steps)))
     stack.callback(server.shutdown)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
@@ -169,42 +174,51 @@ def start_relay(stack, home, web_origin):
 
 def browse(home, url, steps):
     """Opens a page in a browser of its own and waits until the page is done."""
-    with ExitStack() as stack:
-        profile = tempfile.mkdtemp(dir=home)
-        log = stack.enter_context(open(os.path.join(home, "chromium.log"), "a"))
+    profile = tempfile.mkdtemp(dir=home)
+    with open(os.path.join(home, "chromium.log"), "a") as log:
         command = [*CHROMIUM, f"--user-data-dir={profile}", url]
         chromium = subprocess.Popen(command, stdout=log, stderr=log, cwd=profile, env=environment(profile))
 
-        def watch():
-            steps.over.put(Failed(f"chromium ended with {chromium.wait()}"))
+    def watch():
+        steps.over.put(Failed(f"chromium ended with {chromium.wait()}"))
 
-        threading.Thread(target=watch, daemon=True).start()
-        stack.callback(chromium.wait)
-        stack.callback(chromium.kill)
-        outcome = steps.over.get()
-        if outcome:
-            raise outcome
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    outcome = steps.over.get()
+    chromium.terminate()
+    watcher.join()
+    if outcome:
+        raise outcome
 
 
 def main(home):
     with ExitStack() as stack:
-        origin = serve(stack, lambda *args: Server(visiting, *args))
-        strange = serve(stack, lambda *args: Server(strangers, *args))
+        visiting, strangers = Steps(), Steps()
+        origin, strange = serve(stack, visiting), serve(stack, strangers)
         relay, said = start_relay(stack, home, origin)
         place = {"origin": said["listening"], "fingerprint": said["fingerprint"]}
-        visiting = Steps(Rust(home, place["origin"]))
-        strangers = Steps(None)
+        visiting.rust = Rust(home, place["origin"])
 
-        browse(home, f"{origin}/#{urlencode(place)}", visiting)
+        browse(home, f"{origin}/{PAGE}#{urlencode(place)}", visiting)
         stats = [BINARY, "stats", "--json", "--data", os.path.join(home, "data")]
         told = json.loads(subprocess.run(stats, capture_output=True, text=True, env=environment(home), check=True).stdout)
         check("the relay counts two accounts", told["accounts"] == 2, told)
         check("nothing waits for anybody", told["envelopes"] == 0, told)
-        browse(home, f"{strange}/#{urlencode(place | {'stranger': 1})}", strangers)
+        browse(home, f"{strange}/{PAGE}#{urlencode(place | {'stranger': 1})}", strangers)
 
         relay.terminate()
         check("the relay ends with 0", relay.wait() == 0, relay.returncode)
+        log = Path(home, "relay.log").read_text().splitlines()
+        turned_away = [line for line in log if "status=403" in line]
+        routes = [line.split('route="')[1].split('"')[0] for line in turned_away]
+        check("it was the relay that refused", routes == ["/v1/auth/challenge", "/v1/stream"], turned_away)
     print(f"the browser: {checks} checks")
+
+
+def last_words(log):
+    """The end of a log, but for what chromium says of a machine without a desktop."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return "\n".join([line for line in lines if "dbus" not in line][-30:])
 
 
 if __name__ == "__main__":
@@ -214,6 +228,5 @@ if __name__ == "__main__":
             main(directory)
         except Exception as error:
             for log in ("relay.log", "chromium.log"):
-                path = Path(directory) / log
-                print(f"--- {log}\n{path.read_text() if path.exists() else ''}", file=sys.stderr)
+                print(f"--- {log}\n{last_words(Path(directory, log))}", file=sys.stderr)
             sys.exit(f"drive.py: {type(error).__name__}: {error}")

@@ -6,6 +6,8 @@ import { need } from "./bytes.js";
 const P = 2n ** 255n - 19n;
 const L = 2n ** 252n + 27742317777372353535851937790883648493n;
 
+const D = 37095705934669439343138083508754565189542113879843219016388785533085940283555n;
+
 // Points of small order by the one coordinate that is written: y of 1, 2, 4 and 8, whatever the sign of x; u likewise.
 const Y8 = 2707385501144840649318225287225658788936804267575313519463743609750303402022n;
 const SMALL_Y = [1n, P - 1n, 0n, Y8, P - Y8];
@@ -19,10 +21,21 @@ const SMALL_U = [
 
 const little = (bytes) => BigInt("0x" + bytes.toReversed().toHex());
 
-/** Whether these bytes are canonical and not of small order. That they are of the curve shows when a signature verifies. */
+/** Whether `n` is a square modulo P, by Euler. */
+function isSquare(n) {
+  let [power, square] = [1n, n % P];
+  for (let e = (P - 1n) / 2n; e > 0n; e >>= 1n) {
+    if (e & 1n) power = (power * square) % P;
+    square = (square * square) % P;
+  }
+  return power === 1n;
+}
+
+/** Whether these bytes are the canonical encoding of a point of the curve, and it is not of small order. */
 export function goodEd25519(bytes) {
   const y = BigInt.asUintN(255, little(bytes));
-  return bytes.length === 32 && y < P && !SMALL_Y.includes(y);
+  // x² is (y² − 1) / (D y² + 1); a quotient is a square where the product is.
+  return bytes.length === 32 && y < P && !SMALL_Y.includes(y) && isSquare((P + y * y - 1n) * (D * y * y + 1n));
 }
 
 export function goodX25519(bytes) {

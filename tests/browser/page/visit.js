@@ -4,6 +4,7 @@
 import { need } from "./bytes.js";
 import { Client } from "./client.js";
 import { Relay } from "./relay.js";
+import { vectors } from "./vectors.js";
 
 const { origin, fingerprint, stranger } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 
@@ -31,6 +32,7 @@ const shown = ({ contact, ...event }) => event;
 const isText = ({ content }) => content?.type === "text";
 
 async function visit() {
+  await tell("counted", await vectors());
   const anotherKey = await outcome(Relay.at(origin, [...fingerprint].reverse().join("")));
   const relay = await Relay.at(origin, fingerprint);
   const client = await Client.create(relay);
