@@ -104,8 +104,9 @@ class Steps:
     def listening(self):
         self.rust.run("send", "page", "more, by the welcome's token")
 
-    def served(self, pushed, live, prolonged):
+    def served(self, pushed, welcomed, live, prolonged):
         check("what is sent while the stream is open comes at once", texts(pushed) == ["more, by the welcome's token"], pushed)
+        check("it came by the token of the page's welcome", welcomed)
         check("a live envelope comes", live[-1].get("content") == {"type": "typing", "active": True}, live)
         check("a newer session takes the stream on", prolonged[-1]["type"] == "ready", prolonged)
 
@@ -215,6 +216,10 @@ def main(home):
     print(f"the browser: {checks} checks")
 
 
+def told_to_stop(*_):
+    raise Failed("it took too long, or was told to stop")
+
+
 def last_words(log):
     """The end of a log, but for what chromium says of a machine without a desktop."""
     lines = log.read_text().splitlines() if log.exists() else []
@@ -222,7 +227,7 @@ def last_words(log):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("drive.py: told to stop"))
+    signal.signal(signal.SIGTERM, told_to_stop)
     with tempfile.TemporaryDirectory(prefix="restante-browser-", ignore_cleanup_errors=True) as directory:
         try:
             main(directory)

@@ -45,6 +45,6 @@ version="$(HOME="$scratch" chromium --version 2>/dev/null | grep -oE '[0-9]+' | 
 ((${version:-0} >= 140)) || skip "chromium ${version:-of no version} is older than 140"
 
 # It takes some seconds; the limit only keeps it from hanging. timeout puts itself and all below it into one group.
-TMPDIR="$scratch" RESTANTE="$binary" PYTHONDONTWRITEBYTECODE=1 timeout --kill-after=10 240 python3 drive.py &
+TMPDIR="$scratch" RESTANTE="$binary" PYTHONDONTWRITEBYTECODE=1 timeout --kill-after=10 120 python3 drive.py &
 group=$!
 wait "$group"

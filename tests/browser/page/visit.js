@@ -64,7 +64,7 @@ async function visit() {
   await client.login();
   stream.say({ type: "auth", session: client.session });
   const prolonged = await read(events, ({ type }) => type === "ready");
-  await tell("served", { pushed, live, prolonged });
+  await tell("served", { pushed, welcomed: !friend.invite, live, prolonged });
 
   // What comes when no stream is open is polled.
   stream.close();
