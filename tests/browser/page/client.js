@@ -1,16 +1,17 @@
 // A client in a web page, written from docs/protocol.md: one account with one device. An example, and what the test runs.
 //
 // It lives as long as its page. One for people keeps its state in IndexedDB before it acknowledges, shows the account key as
-// 24 words before it is forgotten, renews prekeys and deletes old keys (§12), keeps a pool of tokens and retries (§12.3).
+// 24 words before it is forgotten, logs in again in time (§9), renews prekeys and deletes old keys (§12), keeps a pool of
+// tokens and retries (§12.3).
 
-import { b64, equal, join, need, now, random, Refused, sha256, T, text, tokenHash, u64, unb64, utf8 } from "./bytes.js";
+import { b64, equal, need, now, random, Refused, sha256, T, text, tokenHash, u64, unb64, utf8 } from "./bytes.js";
 import { keyId, openWrap, seal, unseal } from "./envelopes.js";
 import { goodX25519, newEd25519, newX25519, sign, verifies } from "./keys.js";
 import { firstList, newer, readList } from "./lists.js";
-import { Problem } from "./relay.js";
 
 const DAY = 86_400;
 const WINDOW = 1024;
+const LIVE_SECS = 60;
 const NO_KEY = new Uint8Array(32);
 
 const prekeyTranscript = (account, device, key, expiresAt) => T("/prekey", account, device, key, u64(expiresAt));
@@ -93,7 +94,7 @@ export class Client {
     for (const row of reply.prekeys) {
       const [device, key] = [unb64(row.device, 32), unb64(row.prekey, 32)];
       const transcript = prekeyTranscript(account, device, key, row.expires_at);
-      need(list.devices.some((listed) => equal(listed, device)) && goodX25519(key), "not a prekey of a listed device");
+      need(lists(list, device) && goodX25519(key), "not a prekey of a listed device");
       need(await verifies(device, transcript, unb64(row.signature, 64)), "a prekey that its device did not sign");
       if (row.expires_at > now()) prekeys.set(row.device, key);
     }
@@ -167,21 +168,17 @@ export class Client {
   }
 
   /** One message, or word of what was refused, or nothing where it came before. */
-  async *#opened({ expires_at, wrap, body }, live) {
+  async *#opened(row, live) {
     try {
-      const wrapped = { expires_at, wrap: unb64(wrap, 44), body: unb64(body) };
+      const wrapped = { expires_at: row.expires_at, wrap: unb64(row.wrap, 44), body: unb64(row.body) };
       const envelope = await openWrap(this.sealing, this.device.public, wrapped);
       const plain = await unseal(this.pairs, { account: this.account, device: this.device.public }, envelope);
       const content = contentOf(plain);
-      const hash = b64(envelope.tokenHash);
-      const contact = envelope.kind === "once" ? await this.#greeted(hash, plain, content) : this.#knownBy(hash, plain);
-      if (content.type === "list") contact.list = newer(contact.list, await readList(content.device_list));
-      need(contact.list.devices.some((listed) => equal(listed, plain.device)), "it is from a device that is not listed");
-      if (live) need(plain.counter === 0 && Math.abs(now() - plain.sentAt) <= 60, "it is not live");
-      else if (!counted(contact, plain)) return;
-      if (envelope.kind === "once") await this.#welcome(contact, hash);
-      if (content.type === "welcome") contact.token = unb64(content.token, 32);
-      if (contact.invite && contact.invite !== hash && envelope.kind === "contact") await this.#retireInvite(contact);
+      const isLive = envelope.kind === "contact" && plain.counter === 0 && Math.abs(now() - plain.sentAt) <= LIVE_SECS;
+      need(!live || isLive, "it is not live");
+      const contact = await (envelope.kind === "once" ? this.#greeted : this.#known).call(this, envelope, plain, content);
+      if (!live && !counted(contact, plain)) return;
+      if (!live) await this.#heed(contact, envelope, content);
       yield { type: "message", live, contact, content };
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -189,18 +186,30 @@ export class Client {
     }
   }
 
-  #knownBy(hash, plain) {
-    need(this.minted.get(hash) === b64(plain.account), "it did not come by its sender's token");
-    return this.contacts.get(b64(plain.account));
+  /** The contact that a message is from, by the token that was minted for it. */
+  async #known({ tokenHash }, plain, content) {
+    need(this.minted.get(b64(tokenHash)) === b64(plain.account), "it did not come by its sender's token");
+    const contact = this.contacts.get(b64(plain.account));
+    if (content.type === "list") contact.list = newer(contact.list, await readList(content.device_list));
+    need(lists(contact.list, plain.device), "it is from a device that is not listed");
+    return contact;
   }
 
   /** The contact that somebody becomes who says hello by an invite's once token (§12.1). */
-  async #greeted(hash, plain, content) {
-    need(this.invites.has(hash) && content.type === "hello", "not a hello by an invite");
+  async #greeted({ tokenHash }, plain, content) {
+    need(this.invites.has(b64(tokenHash)) && content.type === "hello", "not a hello by an invite");
     const list = await readList(content.device_list);
-    need(equal(list.account, plain.account), "a hello with another account's list");
+    need(equal(list.account, plain.account) && lists(list, plain.device), "a hello with a list that is not its sender's");
     need(content.relay_key === b64(this.relay.key), "a hello from another relay");
     return this.know(plain.account, unb64(content.token, 32), list);
+  }
+
+  /** What a message asks of the client itself. */
+  async #heed(contact, { kind, tokenHash }, content) {
+    const hash = b64(tokenHash);
+    if (kind === "once") return this.#welcome(contact, hash);
+    if (content.type === "welcome") contact.token = unb64(content.token, 32);
+    if (contact.invite && contact.invite !== hash) await this.#retireInvite(contact);
   }
 
   async #welcome(contact, hash) {
@@ -218,12 +227,17 @@ export class Client {
   }
 }
 
+const lists = (list, device) => list.devices.some((listed) => equal(listed, device));
+
 function contentOf(plain) {
+  let content;
   try {
-    return JSON.parse(text(plain.content));
+    content = JSON.parse(text(plain.content));
   } catch {
     throw new Refused("its content is not JSON");
   }
+  need(typeof content?.type === "string", "its content has no type");
+  return content;
 }
 
 /** Whether a message is new. The newest one's reply key is the one to seal to, for a week. */

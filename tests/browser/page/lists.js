@@ -25,8 +25,8 @@ export async function firstList(accountKey, listKey, deviceKey, sealingKey) {
 
 /** What a signed list says, once everything in it has been looked at: form, keys, signatures. */
 export async function readList(signed) {
-  const certificate = unb64(signed.list_key_certificate, 154);
-  const list = unb64(signed.list);
+  const certificate = unb64(signed?.list_key_certificate, 154);
+  const [list, listSignature] = [unb64(signed.list), unb64(signed.signature, 64)];
 
   const c = new Reader(certificate);
   need(equal(c.take(CERTIFICATE_HEAD.length), CERTIFICATE_HEAD), "not a list key certificate");
@@ -50,7 +50,7 @@ export async function readList(signed) {
   need(entries.every((e) => goodX25519(e.sealingKey)), "a weak sealing key");
 
   need(await verifies(account, certificate.slice(0, 90), certificate.slice(90)), "the account did not sign the list key");
-  need(await verifies(listKey, list, unb64(signed.signature, 64)), "the list key did not sign the list");
+  need(await verifies(listKey, list, listSignature), "the list key did not sign the list");
   for (const e of entries) {
     const transcript = deviceTranscript(account, e.device, e.sealingKey, e.suites);
     need(await verifies(e.device, transcript, e.signature), "a device did not sign its entry");

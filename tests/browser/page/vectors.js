@@ -26,7 +26,8 @@ const unsealed = async (c) => {
   return unseal([await pair(c.secret)], me, { id: hex(c.id), sealed: hex(c.body) });
 };
 const listed = (c) => {
-  return readList({ list_key_certificate: b64(hex(c.list_key_certificate)), list: b64(hex(c.list)), signature: b64(hex(c.signature)) });
+  const [list_key_certificate, list, signature] = [c.list_key_certificate, c.list, c.signature].map((bytes) => b64(hex(bytes)));
+  return readList({ list_key_certificate, list, signature });
 };
 const signed = (c) => verifies(hex(c.key), hex(c.message), hex(c.signature));
 const recipient = async (c) => Hpke.by(await pair(c.skRm), hex(c.enc), hex(c.info), c.aead_id);
