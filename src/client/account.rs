@@ -266,6 +266,7 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         stored_through: 0,
         acked_through: 0,
         gap: None,
+        receipts: Default::default(),
     }
 }
 

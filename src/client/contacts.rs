@@ -82,6 +82,7 @@ impl Client {
             devices: BTreeMap::new(),
             list_told: None,
             fork_told: false,
+            receipts: Default::default(),
         });
         let hello = Content::Hello {
             name: self.state.name.clone(),

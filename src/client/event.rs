@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{AccountId, DeviceId};
+use crate::protocol::{AccountId, DeviceId, EnvelopeId};
 
 /// Something to show. It is on the profile's disk until [`Client::shown`](super::Client::shown) says that it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub enum What {
         account: AccountId,
         /// The device that sent it.
         device: DeviceId,
+        /// The envelope's id, which a receipt names; none in events from before there were receipts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<EnvelopeId>,
         /// The sender's clock.
         sent_at: u64,
         /// As the sender wrote it: unfiltered, control characters too.

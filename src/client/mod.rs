@@ -50,6 +50,7 @@ mod lists;
 mod message;
 mod origin;
 mod profile;
+mod receipts;
 mod receive;
 mod secret;
 mod sent;
@@ -72,6 +73,7 @@ pub use http::Dial;
 pub(crate) use http::breathe;
 pub use link::Link;
 pub use origin::Origin;
+pub use receipts::{ReceiptSettings, Receipts};
 pub use sent::{Delivery, SENT_MAX, Sent};
 pub use words::Words;
 

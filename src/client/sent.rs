@@ -26,6 +26,9 @@ pub struct Sent {
     pub id: EnvelopeId,
     /// The contact's name at the time.
     pub to: String,
+    /// The contact's account; none for what was sent before there were receipts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// When `send` was called, Unix seconds.
     pub at: u64,
     /// How far it came.
@@ -33,7 +36,7 @@ pub struct Sent {
     pub state: Delivery,
 }
 
-/// How far a message came. Whether anybody fetched it the relay does not say.
+/// How far a message came. The relay does not say whether anybody fetched it; the contact may, by a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -46,6 +49,23 @@ pub enum Delivery {
         expires_at: u64,
         /// Devices whose mailbox was full.
         full: usize,
+    },
+    /// A device of the contact's has it safe.
+    Delivered {
+        /// When they said so, at the latest.
+        #[serde(rename = "delivered_at")]
+        at: u64,
+    },
+    /// It was shown to the contact.
+    Read {
+        /// When they said so, at the latest.
+        #[serde(rename = "read_at")]
+        at: u64,
+    },
+    /// Its time at the relay is over and no receipt has come: nobody fetched it, or the contact sends none. Never stored.
+    ExpiredUnread {
+        /// Until when it waited.
+        expires_at: u64,
     },
     /// Refused for good.
     Failed {
@@ -74,7 +94,7 @@ impl Client {
         }
         let id = self.state.queue(account, content, None);
         let now = self.clock.now();
-        self.state.sent.push(Sent { id, to: to.to_string(), at: now, state: Delivery::Queued });
+        self.state.sent.push(Sent { id, to: to.to_string(), account: Some(account), at: now, state: Delivery::Queued });
         let surplus = self.state.sent.len().saturating_sub(SENT_MAX);
         self.state.sent.drain(..surplus);
         self.save()?;
@@ -86,13 +106,17 @@ impl Client {
     }
 
     /// What was sent, oldest first; the last [`SENT_MAX`] of it.
-    pub fn sent(&self) -> &[Sent] {
-        &self.state.sent
+    pub fn sent(&self) -> Vec<Sent> {
+        let now = self.clock.now();
+        self.state.sent.iter().map(|sent| sent.as_of(now)).collect()
     }
 
-    /// Sends what is queued, in order; to one contact, or to all. What could not go out stays queued and holds up the rest
+    /// Sends what is queued, and the receipts that are due, in order; to one contact, or to all. What could not go out stays queued and holds up the rest
     /// for that contact; what was refused for good is dropped. Gives the errors of both.
     pub(super) async fn flush(&mut self, only: Option<AccountId>) -> Result<Vec<(EnvelopeId, Error)>> {
+        if self.state.queue_due_receipts(only, self.clock.now()) {
+            self.save()?;
+        }
         let (mut problems, mut held_up) = (Vec::new(), HashSet::new());
         let ids: Vec<EnvelopeId> = self.state.outbox.iter().map(|outgoing| outgoing.id).collect();
         for id in ids {
@@ -114,7 +138,9 @@ impl Client {
                 }
             };
             self.state.outbox.retain(|outgoing| outgoing.id != id);
-            if let Some(sent) = self.state.sent.iter_mut().find(|sent| sent.id == id) {
+            // A receipt may have overtaken the answer to the first try.
+            let awaits = |sent: &&mut Sent| sent.id == id && sent.state == Delivery::Queued;
+            if let Some(sent) = self.state.sent.iter_mut().find(awaits) {
                 sent.state = outcome;
             }
             self.save()?;
@@ -202,6 +228,16 @@ impl Client {
         let reply: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: token.clone() }).await?;
         self.learn(account, &reply.device_list)?;
         Ok(reply)
+    }
+}
+
+impl Sent {
+    fn as_of(&self, now: u64) -> Self {
+        let state = match self.state {
+            Delivery::Accepted { expires_at, .. } if expires_at <= now => Delivery::ExpiredUnread { expires_at },
+            _ => self.state.clone(),
+        };
+        Self { state, ..self.clone() }
     }
 }
 

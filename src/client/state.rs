@@ -11,6 +11,7 @@ use super::content::Content;
 use super::counters::Counters;
 use super::event::{Event, What};
 use super::keys::{Prekey, ReplyKey};
+use super::receipts::{Pending, ReceiptSettings};
 use super::secret::Secret;
 use super::sent::Sent;
 use crate::crypto::sign;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     pub(crate) acked_through: u64,
     /// The gap that was told, until it is acknowledged.
     pub(crate) gap: Option<Gap>,
+    #[serde(default)]
+    pub(crate) receipts: ReceiptSettings,
 }
 
 /// The relay of this profile.
@@ -91,6 +94,9 @@ pub(crate) struct Contact {
     /// Our list's (epoch, version) that we last sent them unasked.
     pub(crate) list_told: Option<(u32, u64)>,
     pub(crate) fork_told: bool,
+    /// What they are still to be told of their texts.
+    #[serde(default)]
+    pub(crate) receipts: Pending,
 }
 
 /// A token that a contact holds.

@@ -79,7 +79,7 @@ fn show(event: &Event, args: &ReceiveArgs) -> anyhow::Result<()> {
 }
 
 fn execute(command: &str, event: &Event) -> anyhow::Result<()> {
-    let What::Text { from, account, device, sent_at, text } = &event.what else { return Ok(()) };
+    let What::Text { from, account, device, sent_at, text, .. } = &event.what else { return Ok(()) };
     let cannot = |error: std::io::Error| Failure::new(format!("the command cannot be run: {error}"));
     let mut child = Command::new("sh")
         .args(["-c", command])
