@@ -229,3 +229,6 @@ const AGAIN_SECS: u64 = 60;
 /// How many ids gather for a contact: 25 bytes each in a content of 16,063, so that one message holds them all, and three
 /// times as many as this client remembers of what it sent. The oldest give way.
 const IDS_MAX: usize = 600;
+
+#[cfg(test)]
+mod tests;

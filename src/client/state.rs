@@ -191,6 +191,18 @@ pub(crate) mod tests {
         serde_json::from_value(json).expect("a state")
     }
 
+    /// A contact without devices.
+    pub(crate) fn contact(name: &str, account: AccountId) -> Contact {
+        let json = serde_json::json!({
+            "name": name, "account": account, "token": DeliveryToken([7; 32]), "ready": true, "mine": [], "devices": {},
+            "list": {
+                "list_key_certificate": Bytes::default(), "list": Bytes::default(), "signature": Signature([0; 64]),
+            },
+            "fork_told": false,
+        });
+        serde_json::from_value(json).expect("a contact")
+    }
+
     #[test]
     fn a_state_reads_back_as_it_was_written() {
         let mut first = state();
