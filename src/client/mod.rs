@@ -49,6 +49,7 @@ mod link;
 mod lists;
 mod message;
 mod origin;
+mod peer_keys;
 mod profile;
 mod receipts;
 mod receive;

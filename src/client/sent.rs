@@ -4,7 +4,7 @@
 //! answer is repeated with the same id and counters, now or by a later command. The text is dropped once the relay has
 //! accepted it: what stays is when, to whom, and until when it waits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,9 @@ use super::error::{Error, Result};
 use super::http::Lane;
 use super::message::{CONTENT_BYTES_MAX, Plain, To, seal};
 use super::state::{Outgoing, State};
-use crate::crypto::{exchange, random, sign};
+use crate::crypto::random;
 use crate::protocol::envelopes::{ListName, Sealed, SendReply, SendRequest};
-use crate::protocol::keys::{KeysReply, KeysRequest, Prekey, prekey_transcript};
-use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, ErrorCode, SealingKey};
+use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, ErrorCode};
 
 /// A text that was sent, or is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -196,39 +195,6 @@ impl Client {
         let list = ListName { epoch: list.epoch, version: list.version };
         Ok(SendRequest { token, id: *id, list, sealed, expires_in: None, live: None })
     }
-
-    /// A key to seal to for every device of a contact: the newest good reply key, else the prekey that it signed.
-    async fn keys_for(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<HashMap<DeviceId, SealingKey>> {
-        let now = self.clock.now();
-        let contact = self.state.contact(account).ok_or(GONE)?;
-        let listed = contact.devices_listed();
-        let replies = |device: &DeviceId| {
-            let peer = contact.devices.get(device)?;
-            peer.reply_key.as_ref().filter(|reply| now < reply.good_until).map(|reply| reply.key)
-        };
-        let mut keys: HashMap<DeviceId, SealingKey> =
-            listed.entries.iter().filter_map(|entry| Some((entry.device, replies(&entry.device)?))).collect();
-        if keys.len() == listed.entries.len() {
-            return Ok(keys);
-        }
-        let published = self.look_up(account, token).await?;
-        let name = self.state.contact(account).map(|contact| contact.name.clone()).unwrap_or_default();
-        for entry in &self.state.contact(account).ok_or(GONE)?.devices_listed().entries {
-            if keys.contains_key(&entry.device) {
-                continue;
-            }
-            let key = checked_prekey(account, &entry.device, &published.prekeys, now)?;
-            keys.insert(entry.device, key.ok_or_else(|| Error::NoKey { to: name.clone() })?);
-        }
-        Ok(keys)
-    }
-
-    /// The list and prekeys that a token leads to; the list is learned.
-    pub(super) async fn look_up(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<KeysReply> {
-        let reply: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: token.clone() }).await?;
-        self.learn(account, &reply.device_list)?;
-        Ok(reply)
-    }
 }
 
 impl Sent {
@@ -269,18 +235,6 @@ impl State {
     }
 }
 
-/// A device's good prekey among those that a relay shows: only one that the device signed for this account is taken.
-fn checked_prekey(account: &AccountId, device: &DeviceId, shown: &[Prekey], now: u64) -> Result<Option<SealingKey>> {
-    let Some(prekey) = shown.iter().find(|prekey| prekey.device == *device && now < prekey.expires_at) else {
-        return Ok(None);
-    };
-    let transcript = prekey_transcript(account, device, &prekey.prekey, prekey.expires_at);
-    sign::verify(&device.0, &transcript, &prekey.signature.0)
-        .map_err(|_| Error::Untrue("a prekey is not signed by the device that it is said to be of"))?;
-    exchange::check_key(&prekey.prekey.0).map_err(|_| Error::Untrue("a prekey is weak or not canonical"))?;
-    Ok(Some(prekey.prekey))
-}
-
 /// The error of one message among those of a flush: its own, or that of the one before it in the queue.
 pub(super) fn problem_of(id: EnvelopeId, to: &str, mut problems: Vec<(EnvelopeId, Error)>, queued: bool) -> Error {
     let place = problems.iter().position(|(of, _)| *of == id).unwrap_or(problems.len().saturating_sub(1));
@@ -289,7 +243,7 @@ pub(super) fn problem_of(id: EnvelopeId, to: &str, mut problems: Vec<(EnvelopeId
 }
 
 /// The contact was revoked while a message to it was on its way.
-const GONE: Error = Error::Untrue("the contact is no longer there");
+pub(super) const GONE: Error = Error::Untrue("the contact is no longer there");
 const NO_NEWER_LIST: Error = Error::Untrue("the relay says that the recipient's device list changed, and shows no newer one");
 /// How often a list may change between sealing and sending.
 const LIST_CHANGES_MAX: u32 = 3;
@@ -297,32 +251,3 @@ const LIST_CHANGES_MAX: u32 = 3;
 const OUTBOX_MAX: usize = 1_000;
 /// How many sent texts are remembered.
 pub const SENT_MAX: usize = 200;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::Signature;
-
-    #[test]
-    fn a_prekey_is_taken_only_as_its_device_signed_it() {
-        let device_key = sign::KeyPair::generate();
-        let (account, device) = (AccountId([1; 32]), DeviceId(device_key.public()));
-        let signed = |by: &sign::KeyPair, account: &AccountId, key: [u8; 32]| {
-            let prekey = SealingKey(key);
-            let signature = Signature(by.sign(&prekey_transcript(account, &device, &prekey, 100)));
-            vec![Prekey { device, prekey, expires_at: 100, signature }]
-        };
-        let key = exchange::KeyPair::generate().public();
-        let good = signed(&device_key, &account, key);
-        assert_eq!(checked_prekey(&account, &device, &good, 99).expect("signed"), Some(SealingKey(key)));
-        assert_eq!(checked_prekey(&account, &device, &good, 100).expect("nothing shown"), None, "expired");
-        assert_eq!(checked_prekey(&account, &device, &[], 0).expect("nothing shown"), None);
-        let mut longer = good.clone();
-        longer[0].expires_at += 1;
-        let by_another = signed(&sign::KeyPair::generate(), &account, key);
-        let of_another = signed(&device_key, &AccountId([2; 32]), key);
-        for bad in [longer, by_another, of_another, signed(&device_key, &account, [0; 32])] {
-            assert!(checked_prekey(&account, &device, &bad, 99).is_err());
-        }
-    }
-}
