@@ -83,6 +83,7 @@ impl Client {
             list_told: None,
             fork_told: false,
             receipts: Default::default(),
+            live: Default::default(),
         });
         let hello = Content::Hello {
             name: self.state.name.clone(),

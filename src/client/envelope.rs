@@ -6,6 +6,7 @@ use super::error::Result;
 use super::event::What;
 use super::keys::REPLY_KEY_SECS;
 use super::lists::{self, Succession};
+use super::live::LiveSettings;
 use super::message::{Plain, Unwrapped, open, sealed_to, unwrap};
 use super::receipts::Pending;
 use super::state::{Contact, Mine, Peer, PeerKey};
@@ -15,8 +16,8 @@ use crate::protocol::tokens::TokenKind;
 use crate::protocol::{AccountId, DeviceId, EnvelopeId, TokenHash};
 
 /// An opened message, and which reply key of ours it was sealed to.
-struct Opened {
-    plain: Plain,
+pub(super) struct Opened {
+    pub(super) plain: Plain,
     reply: Option<(DeviceId, u64)>,
 }
 
@@ -34,9 +35,7 @@ impl Client {
             return self.take_hello(&unwrapped.token, opened).await;
         }
         let from = opened.plain.account;
-        let minted_for =
-            |contact: &&Contact| contact.account == from && contact.mine.iter().any(|mine| mine.hash == unwrapped.token);
-        if self.state.contacts.iter().find(minted_for).is_none() {
+        if self.state.holder(&from, &unwrapped.token).is_none() {
             return Ok(false);
         }
         if !self.is_device_of(&from, &opened.plain).await? {
@@ -52,7 +51,7 @@ impl Client {
     }
 
     /// Opens the seal with whichever own key it names.
-    fn opened(&self, unwrapped: &Unwrapped) -> Option<Opened> {
+    pub(super) fn opened(&self, unwrapped: &Unwrapped) -> Option<Opened> {
         let own = (&self.state.account, &self.state.device_id());
         self.state.candidates(sealed_to(&unwrapped.body)?).into_iter().find_map(|candidate| {
             let plain = open(&unwrapped.body, &unwrapped.id, own, &candidate.pair).ok()?;
@@ -175,9 +174,9 @@ impl Client {
             Some((name, _)) => name,
             None => self.free_name(invite.name.as_deref().or(name.as_deref())),
         };
-        let mut receipts = Pending::default();
+        let (mut receipts, mut live) = (Pending::default(), LiveSettings::default());
         if let Some(before) = self.state.contact(&plain.account) {
-            receipts = std::mem::take(&mut before.receipts);
+            (receipts, live) = (std::mem::take(&mut before.receipts), before.live);
             let hashes: Vec<TokenHash> = before.mine.iter().map(|mine| mine.hash).collect();
             self.state.revoking.extend(hashes);
             self.state.contacts.retain(|contact| contact.account != plain.account);
@@ -194,6 +193,7 @@ impl Client {
             list_told: None,
             fork_told: false,
             receipts,
+            live,
         });
         self.state.queue(plain.account, Content::Welcome { token: fresh }, None);
         self.state.tell(now, What::ContactAdded { from: name, account: plain.account });

@@ -16,6 +16,27 @@ pub struct Event {
     pub what: What,
 }
 
+/// What somebody does right now; kept nowhere, and to be forgotten by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Live {
+    /// The contact is writing to us. Forget it after 10 seconds.
+    Typing {
+        /// The contact's name here.
+        from: String,
+        /// False: no longer.
+        active: bool,
+    },
+    /// The contact is there. Forget it after 150 seconds.
+    Presence {
+        /// The contact's name here.
+        from: String,
+        /// False: leaving.
+        online: bool,
+    },
+}
+
 /// What happened.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

@@ -47,6 +47,7 @@ mod http;
 mod keys;
 mod link;
 mod lists;
+mod live;
 mod message;
 mod origin;
 mod peer_keys;
@@ -62,6 +63,7 @@ mod tokens;
 mod vectors;
 mod words;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 pub use account::Options;
@@ -69,10 +71,11 @@ pub use clock::Clock;
 pub use contacts::ContactInfo;
 pub use doctor::{Check, Health};
 pub use error::{Error, Result};
-pub use event::{Event, What};
+pub use event::{Event, Live, What};
 pub use http::Dial;
 pub(crate) use http::breathe;
 pub use link::Link;
+pub use live::LiveSettings;
 pub use origin::Origin;
 pub use receipts::{ReceiptSettings, Receipts};
 pub use sent::{Delivery, SENT_MAX, Sent};
@@ -90,6 +93,8 @@ pub struct Client {
     http: Http,
     session: Option<SessionToken>,
     clock: Clock,
+    /// When a contact was last told of typing.
+    typed: HashMap<AccountId, u64>,
 }
 
 impl Client {
@@ -145,7 +150,7 @@ impl Client {
     }
 
     fn of(profile: Profile, state: State, http: Http, clock: Clock) -> Self {
-        Self { profile, state, http, session: None, clock }
+        Self { profile, state, http, session: None, clock, typed: HashMap::new() }
     }
 
     /// Takes the profile for one operation: another process may have changed it since.

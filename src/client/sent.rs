@@ -4,7 +4,7 @@
 //! answer is repeated with the same id and counters, now or by a later command. The text is dropped once the relay has
 //! accepted it: what stays is when, to whom, and until when it waits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use super::message::{CONTENT_BYTES_MAX, Plain, To, seal};
 use super::state::{Outgoing, State};
 use crate::crypto::random;
 use crate::protocol::envelopes::{ListName, Sealed, SendReply, SendRequest};
-use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, ErrorCode};
+use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, ErrorCode, SealingKey};
 
 /// A text that was sent, or is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -172,28 +172,16 @@ impl Client {
         let keys = self.keys_for(&outgoing.to, &token).await?;
         let now = self.clock.now();
         let list = self.state.contact(&outgoing.to).ok_or(GONE)?.devices_listed();
-        let (own_head, content, device_key) = (self.state.own_list().head(), outgoing.content.bytes(), self.state.device_key());
+        let content = outgoing.content.bytes();
+        let letter = Letter { id, to: &outgoing.to, list: &list, keys: &keys, content, sent_at: now };
         let mut sealed = Vec::with_capacity(list.entries.len());
         for entry in &list.entries {
             let counter = self.state.counter(id, &outgoing.to, &entry.device);
-            let plain = Plain {
-                account: self.state.account,
-                device: self.state.device_id(),
-                head: own_head,
-                recipient_head: list.head(),
-                counter,
-                sent_at: now,
-                reply_key: self.state.new_reply_key(entry.device, counter, now),
-                content: content.clone(),
-            };
-            let key = keys.get(&entry.device).ok_or(GONE)?;
-            let to = To { account: &outgoing.to, device: &entry.device, key };
-            let body = seal(&plain, &to, id, &device_key).ok_or(Error::Untrue("a key of the recipient's cannot be used"))?;
-            sealed.push(Sealed { device: entry.device, body: Bytes(body) });
+            let reply_key = self.state.new_reply_key(entry.device, counter, now);
+            sealed.push(self.state.sealed(&letter, &entry.device, counter, reply_key)?);
         }
         self.save()?;
-        let list = ListName { epoch: list.epoch, version: list.version };
-        Ok(SendRequest { token, id: *id, list, sealed, expires_in: None, live: None })
+        Ok(SendRequest { token, id: *id, list: letter.list_name(), sealed, expires_in: None, live: None })
     }
 }
 
@@ -207,7 +195,41 @@ impl Sent {
     }
 }
 
+/// A message to a contact, but for what is of one device's copy.
+pub(super) struct Letter<'a> {
+    pub(super) id: &'a EnvelopeId,
+    pub(super) to: &'a AccountId,
+    pub(super) list: &'a DeviceList,
+    pub(super) keys: &'a HashMap<DeviceId, SealingKey>,
+    pub(super) content: Vec<u8>,
+    pub(super) sent_at: u64,
+}
+
+impl Letter<'_> {
+    pub(super) fn list_name(&self) -> ListName {
+        ListName { epoch: self.list.epoch, version: self.list.version }
+    }
+}
+
 impl State {
+    /// One device's copy of a message.
+    pub(super) fn sealed(&self, letter: &Letter<'_>, device: &DeviceId, counter: u64, reply_key: SealingKey) -> Result<Sealed> {
+        let plain = Plain {
+            account: self.account,
+            device: self.device_id(),
+            head: self.own_list().head(),
+            recipient_head: letter.list.head(),
+            counter,
+            sent_at: letter.sent_at,
+            reply_key,
+            content: letter.content.clone(),
+        };
+        let to = To { account: letter.to, device, key: letter.keys.get(device).ok_or(GONE)? };
+        let body = seal(&plain, &to, letter.id, &self.device_key());
+        let body = body.ok_or(Error::Untrue("a key of the recipient's cannot be used"))?;
+        Ok(Sealed { device: *device, body: Bytes(body) })
+    }
+
     /// Puts a message into the outbox.
     pub(crate) fn queue(&mut self, to: AccountId, content: Content, token: Option<DeliveryToken>) -> EnvelopeId {
         let id = EnvelopeId(random::bytes());

@@ -11,6 +11,7 @@ use super::content::Content;
 use super::counters::Counters;
 use super::event::{Event, What};
 use super::keys::{Prekey, ReplyKey};
+use super::live::LiveSettings;
 use super::receipts::{Pending, ReceiptSettings};
 use super::secret::Secret;
 use super::sent::Sent;
@@ -97,6 +98,9 @@ pub(crate) struct Contact {
     /// What they are still to be told of their texts.
     #[serde(default)]
     pub(crate) receipts: Pending,
+    /// What they may see of us while we are here.
+    #[serde(default)]
+    pub(crate) live: LiveSettings,
 }
 
 /// A token that a contact holds.
@@ -154,6 +158,12 @@ impl State {
 
     pub(crate) fn contact(&mut self, account: &AccountId) -> Option<&mut Contact> {
         self.contacts.iter_mut().find(|contact| contact.account == *account)
+    }
+
+    /// The contact whose account this is, where that token was made for it.
+    pub(crate) fn holder(&self, account: &AccountId, token: &TokenHash) -> Option<&Contact> {
+        let holds = |contact: &&Contact| contact.account == *account && contact.mine.iter().any(|mine| mine.hash == *token);
+        self.contacts.iter().find(holds)
     }
 
     /// Adds an event to those to be shown.
