@@ -18,6 +18,7 @@ mod logs;
 mod polls;
 mod process;
 mod protocol_vectors;
+mod receipts;
 mod routes;
 mod schema;
 mod store_contract;
