@@ -11,26 +11,29 @@ use crate::service::Error;
 #[derive(Debug)]
 pub struct ApiError {
     problem: Box<Problem>,
-    allow: Option<String>,
-    close: bool,
+    headers: Vec<(HeaderName, String)>,
 }
 
 impl ApiError {
     /// A refusal of this floor.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { problem: Box::new(Problem::new(code, detail)), allow: None, close: false }
+        Self { problem: Box::new(Problem::new(code, detail)), headers: Vec::new() }
     }
 
-    /// With the methods that the path does take.
-    pub fn allow(mut self, methods: &str) -> Self {
-        self.allow = Some(methods.to_string());
+    /// With this header.
+    pub fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
     /// After which the connection ends, because the rest of the request is not read.
-    pub fn close(mut self) -> Self {
-        self.close = true;
-        self
+    pub fn close(self) -> Self {
+        self.header(header::CONNECTION, "close")
+    }
+
+    /// Code and detail, for a stream.
+    pub fn parts(self) -> (ErrorCode, String) {
+        (self.problem.code, self.problem.detail)
     }
 
     /// The reply.
@@ -46,11 +49,8 @@ impl ApiError {
         if let Some(secs) = self.problem.retry_after {
             set(header::RETRY_AFTER, secs.to_string());
         }
-        if let Some(methods) = self.allow {
-            set(header::ALLOW, methods);
-        }
-        if self.close {
-            set(header::CONNECTION, "close".into());
+        for (name, value) in self.headers {
+            set(name, value);
         }
         reply
     }
@@ -58,12 +58,12 @@ impl ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let mut problem = Problem::new(error.code(), detail(&error));
+        let mut problem = Problem::new(error.code(), sentence(&error));
         problem.retry_after = error.retry_after();
         if let Error::DeviceListChanged(list) | Error::DeviceListConflict(list) = error {
             problem.device_list = Some(list);
         }
-        Self { problem: Box::new(problem), allow: None, close: false }
+        Self { problem: Box::new(problem), headers: Vec::new() }
     }
 }
 
@@ -72,8 +72,8 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     body(status, "application/json", value)
 }
 
-/// What went wrong inside stays inside.
-fn detail(error: &Error) -> String {
+/// What a client is told. What went wrong inside stays inside.
+pub(super) fn sentence(error: &Error) -> String {
     match error.code() {
         ErrorCode::Internal => "the relay cannot go on; it is being stopped".into(),
         ErrorCode::Busy => "the relay has too much to do at once; try again".into(),

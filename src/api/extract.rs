@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::routes::{Auth, Route};
 use super::strict::Strict;
 use crate::protocol::envelopes::ReceiveQuery;
+use crate::protocol::stream::ClientFrame;
 use crate::protocol::{ErrorCode, SessionToken};
 use crate::service::rates::Prefix;
 use crate::service::{Relay, Session};
@@ -130,6 +131,15 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let value = parsed.map_err(|error| ApiError::new(ErrorCode::BadRequest, explained(&error)))?;
     deserializer.end().map_err(|_| ApiError::new(ErrorCode::BadRequest, "the body is one JSON value and nothing after it"))?;
     Ok(value)
+}
+
+/// A client's frame on a stream.
+pub fn frame(text: &[u8]) -> Result<ClientFrame, ApiError> {
+    // serde would take an array for a tagged object.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::new(ErrorCode::BadRequest, "a frame is one JSON object"));
+    }
+    json(text)
 }
 
 /// The query of a receive: `wait`, `limit`, `after`, each once at most, decimal digits.

@@ -4,6 +4,8 @@
 pub mod error;
 pub mod extract;
 pub mod routes;
+mod socket;
+pub mod stream;
 mod strict;
 
 pub use routes::{ROUTES, Route, routes};

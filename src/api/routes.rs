@@ -9,13 +9,14 @@ use bytes::Buf;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
 use warp::filters::BoxedFilter;
-use warp::http::{HeaderMap, Method, StatusCode};
+use warp::http::{HeaderMap, Method, StatusCode, header};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::error::{ApiError, json};
 use super::extract::{self, Caller};
+use super::stream;
 use crate::protocol::{ErrorCode, Limits};
 use crate::service::{Relay, Session};
 
@@ -70,6 +71,8 @@ struct Call {
     relay: Relay,
     session: Option<Session>,
     caller: Caller,
+    method: Method,
+    headers: HeaderMap,
     query: String,
     body: Vec<u8>,
 }
@@ -123,7 +126,8 @@ pub const ROUTES: &[Route] = &[
         Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?).await?))
     }),
     route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
-    route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack(call.session()?, extract::json(&call.body)?).await?)),
+    route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack_beside_stream(call.session()?, extract::json(&call.body)?).await?)),
+    route!(GET "/v1/stream" Public None, |call| stream::upgrade(&call.method, &call.headers)),
 ];
 
 /// The template of a request's path, for the log; none for a path that is nobody's.
@@ -146,13 +150,14 @@ fn one(relay: &Relay, route: &'static Route) -> BoxedFilter<(Response,)> {
         .and(warp::path::full())
         .and_then(here)
         .untuple_one()
+        .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::ext::optional::<Caller>())
         .and(warp::body::stream())
-        .then(move |headers, query, caller: Option<Caller>, body| {
+        .then(move |method, headers, query, caller: Option<Caller>, body| {
             let relay = relay.clone();
-            async move { answer(relay, route, headers, query, caller.unwrap_or_default(), body).await }
+            async move { answer(relay, route, (method, headers), query, caller.unwrap_or_default(), body).await }
         })
         .boxed()
 }
@@ -160,7 +165,7 @@ fn one(relay: &Relay, route: &'static Route) -> BoxedFilter<(Response,)> {
 async fn answer<B: Buf, E>(
     relay: Relay,
     route: &'static Route,
-    headers: HeaderMap,
+    (method, headers): (Method, HeaderMap),
     query: String,
     caller: Caller,
     stream: impl Stream<Item = Result<B, E>>,
@@ -171,7 +176,7 @@ async fn answer<B: Buf, E>(
         if route.template != "/v1/envelopes" || route.method != Method::GET {
             extract::no_query(&query)?;
         }
-        (route.handler)(Call { relay, session, caller, query, body }).await
+        (route.handler)(Call { relay, session, caller, method, headers, query, body }).await
     });
     // A panic in a handler is this request's misfortune alone.
     let outcome = handled.catch_unwind().await.unwrap_or_else(|_| {
@@ -195,7 +200,7 @@ fn elsewhere() -> BoxedFilter<(Response,)> {
                 if allowed.contains(&"GET") {
                     methods.push_str(", HEAD");
                 }
-                ApiError::new(ErrorCode::MethodNotAllowed, format!("this path takes {methods}")).allow(&methods)
+                ApiError::new(ErrorCode::MethodNotAllowed, format!("this path takes {methods}")).header(header::ALLOW, methods)
             };
             error.reply().into_response()
         })

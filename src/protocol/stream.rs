@@ -84,14 +84,14 @@ pub struct LiveEnvelope {
 pub enum CloseCode {
     /// It is not WebSocket.
     Protocol = 1002,
+    /// A text frame that is not UTF-8.
+    NotText = 1007,
     /// Too many pings.
     Policy = 1008,
     /// A frame or message that is too large.
     TooLarge = 1009,
     /// The relay is stopping.
     Restarting = 1012,
-    /// Too slow a reader.
-    TooSlow = 1013,
     /// A frame that is not one of the client's.
     BadFrame = 4400,
     /// The session is not, or no longer, good.

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_LENGTH;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -26,6 +27,7 @@ use super::Listener;
 use super::connection::{Patience, Phase, Timed};
 use crate::api::extract::{Caller, check_head};
 use crate::api::routes::template;
+use crate::api::stream::{self, Agreed};
 use crate::service::Relay;
 use crate::service::rates::Prefix;
 
@@ -110,44 +112,16 @@ impl Hall {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         {
             let mut places = self.places();
-            let of_prefix = |place: &&Place| prefix.is_some() && place.prefix == prefix;
-            if places.values().filter(of_prefix).count() as u64 >= self.relay.limits().prefix_connections_max {
+            let of_prefix = |place: &&Place| place.prefix == prefix;
+            if prefix.is_some()
+                && places.values().filter(of_prefix).count() as u64 >= self.relay.limits().prefix_connections_max
+            {
                 return;
             }
             places.insert(number, Place { phase: phase.clone(), prefix });
         }
-        let seat = Seat { hall: Arc::clone(self), number };
-        self.tasks.spawn(async move { seat.hall.serve(stream, address, &phase).await });
-    }
-
-    async fn serve(self: &Arc<Self>, stream: Box<dyn Duplex>, address: Option<IpAddr>, phase: &Phase) {
-        let limits = self.relay.limits();
-        let patience = Patience { head: Duration::from_secs(limits.head_secs), idle: Duration::from_secs(limits.idle_secs) };
-        let stream = Timed::new(stream, self.relay.clock().clone(), phase.clone(), patience);
-        let service = service_fn(|request: Request<Incoming>| {
-            let (hall, phase) = (Arc::clone(self), phase.clone());
-            async move {
-                phase.busy(hall.relay.clock());
-                let reply = hall.answer(request, address).await;
-                phase.replying(hall.relay.clock());
-                Ok::<_, Infallible>(reply)
-            }
-        });
-        let mut builder = http1::Builder::new();
-        // No Date: a reply that must be the same as another is the same a second later too.
-        builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).auto_date_header(false);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            // An error is the peer's doing, or its silence; there is nobody to tell.
-            _ = connection.as_mut() => return,
-            () = phase.closed() => return,
-            () = self.relay.stopped() => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        tokio::select! {
-            _ = connection => {}
-            () = phase.closed() => {}
-        }
+        let seat = Arc::new(Seat { hall: Arc::clone(self), number, phase });
+        self.tasks.spawn(async move { self::serve(&seat, stream, address).await });
     }
 
     /// Answers a request, and logs nothing of it that could say whose it is.
@@ -205,6 +179,54 @@ impl Hall {
     }
 }
 
+/// Answers requests on a connection until it ends, or becomes a stream.
+async fn serve(seat: &Arc<Seat>, stream: Box<dyn Duplex>, address: Option<IpAddr>) {
+    let (relay, phase) = (&seat.hall.relay, &seat.phase);
+    let limits = relay.limits();
+    let patience = Patience { head: Duration::from_secs(limits.head_secs), idle: Duration::from_secs(limits.idle_secs) };
+    let stream = Timed::new(stream, relay.clock().clone(), phase.clone(), patience);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let seat = Arc::clone(seat);
+        async move {
+            let clock = seat.hall.relay.clock();
+            seat.phase.busy(clock);
+            let upgrade = hyper::upgrade::on(&mut request);
+            let reply = seat.hall.answer(request, address).await;
+            if reply.extensions().get::<Agreed>().is_some() {
+                seat.phase.streaming(clock);
+                seat.hall.tasks.spawn(run_stream(Arc::clone(&seat), upgrade));
+            } else {
+                seat.phase.replying(clock);
+            }
+            Ok::<_, Infallible>(reply)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    // No Date: a reply that must be the same as another is the same a second later too.
+    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).auto_date_header(false);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    tokio::select! {
+        // An error is the peer's doing, or its silence; there is nobody to tell.
+        _ = connection.as_mut() => return,
+        () = phase.closed() => return,
+        () = relay.stopped() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        () = phase.closed() => {}
+    }
+}
+
+/// What a connection does after it has become a stream; it keeps its seat.
+async fn run_stream(seat: Arc<Seat>, upgrade: OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    tokio::select! {
+        () = stream::run(seat.hall.relay.clone(), TokioIo::new(upgraded)) => {}
+        () = seat.phase.closed() => {}
+    }
+}
+
 /// A method that the log may name; any other is a word of the peer's.
 fn logged(method: &Method) -> &'static str {
     match *method {
@@ -233,10 +255,11 @@ fn address_of(hop: &str) -> Option<IpAddr> {
     hop.parse().or_else(|_| with_port()).ok()
 }
 
-/// A connection's place among the open ones, given back when its task ends, however it ends.
+/// A connection's place among the open ones, given back when its last task ends, however it ends.
 struct Seat {
     hall: Arc<Hall>,
     number: u64,
+    phase: Phase,
 }
 
 impl Drop for Seat {

@@ -44,6 +44,11 @@ impl Phase {
         self.enter(REPLYING, clock);
     }
 
+    /// It has become a stream, which minds its own time.
+    pub(super) fn streaming(&self, clock: &Clock) {
+        self.enter(STREAM, clock);
+    }
+
     /// Since when nothing is being answered on it; none while something is.
     pub(super) fn idle_since(&self) -> Option<u64> {
         matches!(self.current(), HEAD | IDLE).then(|| self.0.since.load(Ordering::SeqCst))
@@ -229,6 +234,7 @@ const HEAD: u8 = 0;
 const BUSY: u8 = 1;
 const REPLYING: u8 = 2;
 const IDLE: u8 = 3;
+const STREAM: u8 = 4;
 /// A peer that takes nothing for so long is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(15);
 /// How long a closed connection waits for its peer to close too.

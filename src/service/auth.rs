@@ -26,6 +26,8 @@ pub struct Session {
     pub(crate) device: DeviceId,
     /// Of which account.
     pub(crate) account: AccountId,
+    /// When it runs out, by the clock's `elapsed`.
+    pub(crate) ends: Duration,
     /// Ends when the session is revoked.
     pub(crate) revoked: CancellationToken,
     key: Hash,
@@ -149,7 +151,12 @@ impl Relay {
         let mut sessions = self.inner.sessions.lock();
         let entry = sessions.entries.get_mut(&key).filter(|entry| now < entry.ends).ok_or_else(no_session)?;
         entry.last_used = hour;
-        Ok(Session { device: entry.device, account: entry.account, revoked: entry.revoked.clone(), key })
+        Ok(Session { device: entry.device, account: entry.account, ends: entry.ends, revoked: entry.revoked.clone(), key })
+    }
+
+    /// Until when a session is good, Unix seconds, unless it is ended before.
+    pub fn session_expires_at(&self, session: &Session) -> u64 {
+        self.now() + session.ends.saturating_sub(self.inner.clock.elapsed()).as_secs()
     }
 
     /// The account's sessions, coarse.

@@ -4,9 +4,10 @@ use super::auth::Session;
 use super::error::no_such_token;
 use super::{Error, Relay, Result};
 use crate::protocol::envelopes::{AckReply, AckRequest, SendReply, SendRequest, wrap_plaintext};
+use crate::protocol::stream::LiveEnvelope;
 use crate::protocol::time::{WEEK, envelope_expiry};
-use crate::protocol::tokens::repeat_tag;
-use crate::protocol::{DeviceId, ErrorCode, PaddedBody, Seq, TokenHash};
+use crate::protocol::tokens::{TokenKind, repeat_tag};
+use crate::protocol::{Bytes, DeviceId, ErrorCode, PaddedBody, Seq, TokenHash};
 use crate::store::{Acked, Enqueue, Enqueued, NewEnvelope, Route};
 
 impl Relay {
@@ -23,6 +24,7 @@ impl Relay {
         }
         let reply = |full| SendReply { expires_at: send.expires_at, full };
         if send.live {
+            self.offer(&send, &route)?;
             return Ok(reply(Vec::new()));
         }
         if !self.has_room() {
@@ -46,6 +48,37 @@ impl Relay {
                 Err(self.list_changed(&route).await?)
             }
         }
+    }
+
+    /// Lays a live envelope before the streams that are open. Every device's is wrapped, listening or not: the sender must
+    /// not be able to tell.
+    fn offer(&self, send: &Send, route: &Route) -> Result<()> {
+        let (envelopes, _) = self.wrapped(send, route)?;
+        if route.kind == TokenKind::Once {
+            return Ok(());
+        }
+        for NewEnvelope { device, expires_at, wrap, body } in envelopes {
+            let envelope = LiveEnvelope { expires_at, wrap: Bytes(wrap), body: Bytes(body) };
+            if self.inner.live.offer(&device, envelope) {
+                self.inner.wakeups.wake(&[device]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what the session's device has safe, and tells its stream, whose window opens by it.
+    pub async fn ack_beside_stream(&self, session: &Session, request: AckRequest) -> Result<AckReply> {
+        if !self.inner.live.is_open(&session.device) {
+            return self.ack(session, request).await;
+        }
+        let (relay, session) = (self.clone(), session.clone());
+        // A task of its own: a caller that hangs up must not end it between the commit and the wake-up.
+        let acked = tokio::spawn(async move {
+            let reply = relay.ack(&session, request).await;
+            relay.inner.wakeups.wake(&[session.device]);
+            reply
+        });
+        acked.await.unwrap_or_else(|_| Err(Error::refused(ErrorCode::Internal, "the acknowledgement broke off")))
     }
 
     /// Forgets what the session's device has safe.

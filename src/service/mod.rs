@@ -12,6 +12,7 @@ pub mod error;
 pub mod health;
 pub mod info;
 pub mod keys;
+mod live;
 pub mod passes;
 pub mod purge;
 pub mod rates;
@@ -72,6 +73,7 @@ struct Inner {
     rates: rates::Rates,
     wraps: wraps::Wraps,
     wakeups: Arc<wakeups::Wakeups>,
+    live: Arc<live::Live>,
     health: health::Health,
     purging: tokio::sync::Mutex<()>,
     stopping: CancellationToken,
@@ -91,6 +93,7 @@ impl Relay {
                 rates: rates::Rates::new(&random),
                 wraps: wraps::Wraps::default(),
                 wakeups,
+                live: Arc::default(),
                 health: health::Health::default(),
                 purging: tokio::sync::Mutex::new(()),
                 stopping: CancellationToken::new(),

@@ -7,3 +7,4 @@ pub(crate) mod memory_store;
 pub(crate) mod person;
 pub(crate) mod raw;
 pub(crate) mod relay;
+pub(crate) mod ws;
