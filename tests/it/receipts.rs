@@ -1,17 +1,24 @@
-//! Receipts between shipped clients: what the sender comes to know, when, and what is never sent. Typing, as far as a relay
-//! without streams takes it.
+//! Receipts, typing and presence between shipped clients: what the other side comes to know, when, and what is never sent.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use restante::client::{Client, Clock, Delivery, Event, LiveSettings, Options, Origin, ReceiptSettings, Receipts, Sent, What};
+use restante::client::{
+    Client, Clock, Delivery, Event, Live, LiveSettings, Options, Origin, ReceiptSettings, Receipts, Sent, What,
+};
+use restante::crypto::{exchange, sign};
+use restante::protocol::DeviceId;
+use restante::protocol::stream::RelayFrame;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::{run, serve};
+use crate::support::person::{Device, login};
+use crate::support::raw::text;
 use crate::support::relay::TestRelay;
+use crate::support::ws::Ws;
 
 /// Longer than any batch is held back.
 const DELAY: u64 = 121;
@@ -49,12 +56,24 @@ impl People {
         self.now.fetch_add(secs, Ordering::SeqCst);
     }
 
+    fn state(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path(name).join("state.json")).expect("a state")).expect("JSON")
+    }
+
+    /// An open stream of a profile's device, for which nothing waits.
+    async fn stream(&self, name: &str) -> Ws {
+        let state = self.state(name);
+        let secret = |key: &str| text(&state[key]).parse::<DeviceId>().expect("32 bytes").0;
+        let key = sign::KeyPair::from_seed(&secret("device"));
+        let device = Device { key, sealing: exchange::KeyPair::from_secret(&secret("sealing")) };
+        Ws::idle(&self.relay, &login(&self.relay, &device).await).await
+    }
+
     /// Changes a profile's state file, and gives the client that finds it so.
     async fn tampered(&self, name: &str, change: impl FnOnce(&mut Value)) -> Client {
-        let file = self.path(name).join("state.json");
-        let mut state = serde_json::from_slice(&std::fs::read(&file).expect("a state")).expect("JSON");
+        let mut state = self.state(name);
         change(&mut state);
-        std::fs::write(&file, state.to_string()).expect("written");
+        std::fs::write(self.path(name).join("state.json"), state.to_string()).expect("written");
         Client::open_with(&self.path(name), self.clock()).await.expect("a profile")
     }
 }
@@ -86,6 +105,14 @@ async fn all(client: &mut Client) -> Vec<Event> {
             seen.push(event);
         }
     }
+}
+
+/// What a client makes of the next frame, which is live.
+async fn heard(stream: &mut Ws, client: &Client) -> Option<Live> {
+    let RelayFrame::Live(envelope) = serde_json::from_value(stream.hear().await).expect("a frame") else {
+        panic!("not a live one")
+    };
+    client.take_live(&envelope)
 }
 
 fn last(client: &Client) -> Sent {
@@ -225,15 +252,20 @@ async fn a_delay_is_a_span_of_an_hour_at_most() {
 }
 
 #[tokio::test]
-async fn typing_is_taken_by_the_relay_and_written_down_nowhere() {
+async fn typing_reaches_an_open_stream_and_is_written_down_nowhere() {
     let people = People::new().await;
     let (mut alice, mut bob) = two(&people).await;
     assert!(alice.typing("bob", true).await.expect_err("it is off").to_string().contains("off for bob"));
     alice.set_live("bob", LiveSettings { typing: true, presence: true }).await.expect("set");
     let file = people.path("alice").join("state.json");
     let before = std::fs::read(&file).expect("a state");
-    alice.typing("bob", true).await.expect("the relay takes it");
-    alice.presence("bob", true).await.expect("the relay takes it");
+    alice.typing("bob", false).await.expect("the relay takes it, though nobody is there");
+    let mut stream = people.stream("bob").await;
+    people.advance(5);
+    alice.typing("bob", true).await.expect("sent");
+    assert_eq!(heard(&mut stream, &bob).await, Some(Live::Typing { from: "alice".into(), active: true }));
+    alice.presence("bob", false).await.expect("sent");
+    assert_eq!(heard(&mut stream, &bob).await, Some(Live::Presence { from: "alice".into(), online: false }));
     assert_eq!(std::fs::read(&file).expect("a state"), before);
     assert_eq!(bob.account().await.expect("an account").devices[0].envelopes, 0);
     assert!(all(&mut bob).await.is_empty());
