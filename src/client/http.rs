@@ -6,9 +6,12 @@
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Method};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::{Certificate, Method, StatusCode, Upgraded, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::error::{Error, Result};
 use super::origin::Origin;
@@ -122,6 +125,35 @@ impl Http {
         }
     }
 
+    /// A WebSocket's bytes, over the sessions' connections, with no login in its head. None where the answer is anything but
+    /// an upgrade.
+    pub(crate) async fn upgrade(&self, path: &str) -> Result<Option<Upgraded>> {
+        let key = STANDARD.encode(random::bytes::<16>());
+        let request = self
+            .session
+            .get(format!("{}{path}", self.origin.base()))
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, &key);
+        let answer = tokio::time::timeout(CONNECT_TIME + REPLY_TIME, request.send()).await;
+        let response = answer.map_err(|_| self.not_a_relay("no answer in time"))?.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let bytes = response.bytes().await.unwrap_or_default();
+            return match serde_json::from_slice::<Problem>(&bytes) {
+                Ok(problem) if !STREAMS_DO_NOT_PASS.contains(&problem.code) => Err(Error::Refused(Box::new(problem))),
+                Err(_) if status.is_server_error() => Err(self.not_a_relay(&format!("it answers {status} without a reason"))),
+                _ => Ok(None),
+            };
+        }
+        let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
+            return Ok(None);
+        }
+        response.upgrade().await.map(Some).map_err(|error| self.unreachable(&error))
+    }
+
     fn not_a_relay(&self, why: &str) -> Error {
         Error::Unreachable { origin: self.origin.to_string(), why: why.to_string() }
     }
@@ -184,13 +216,9 @@ fn pause(error: &Error, round: u32) -> Option<Duration> {
     Some(Duration::from_secs(asked.unwrap_or(0)) + Duration::from_millis(backoff_ms / 2 + jitter_ms))
 }
 
-/// Between two rounds of tries at a relay that does not answer: some seconds, never the same for two clients.
-pub(crate) async fn breathe() {
-    let jitter_ms = u64::from_be_bytes(random::bytes()) % BREATH_MS;
-    #[allow(clippy::disallowed_methods, reason = "a back-off between two rounds of tries")]
-    tokio::time::sleep(Duration::from_millis(BREATH_MS + jitter_ms)).await;
-}
-
+/// Answers to an upgrade after which a long poll is tried: an older relay, or a proxy that drops the upgrade.
+const STREAMS_DO_NOT_PASS: [ErrorCode; 4] =
+    [ErrorCode::UpgradeRequired, ErrorCode::NotFound, ErrorCode::BadRequest, ErrorCode::MethodNotAllowed];
 /// Until a connection stands.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// From the request to the end of its reply, besides a long poll's wait.
@@ -203,8 +231,6 @@ const REPLY_BYTES_MAX: usize = 8 << 20;
 const TRIES_MAX: u32 = 4;
 /// The first back-off's middle; doubled with each try.
 const BACKOFF_MS: u64 = 200;
-/// The shortest pause between two rounds; the longest is twice that.
-const BREATH_MS: u64 = 4_000;
 /// The longest `Retry-After` that is waited for; beyond it the caller is told.
 const RETRY_AFTER_SECS_MAX: u64 = 20;
 

@@ -57,7 +57,9 @@ mod receive;
 mod secret;
 mod sent;
 mod session;
+mod socket;
 mod state;
+mod subscription;
 mod tokens;
 #[cfg(test)]
 mod vectors;
@@ -73,12 +75,12 @@ pub use doctor::{Check, Health};
 pub use error::{Error, Result};
 pub use event::{Event, Live, What};
 pub use http::Dial;
-pub(crate) use http::breathe;
 pub use link::Link;
 pub use live::LiveSettings;
 pub use origin::Origin;
 pub use receipts::{ReceiptSettings, Receipts};
 pub use sent::{Delivery, SENT_MAX, Sent};
+pub use subscription::{Heard, Subscription, Way};
 pub use words::Words;
 
 use crate::protocol::{AccountId, DeviceId, RelayKey, SessionToken};

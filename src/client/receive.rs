@@ -28,17 +28,11 @@ impl Client {
     ///
     /// An empty answer means that nothing waits.
     pub async fn receive(&mut self, wait_secs: u64) -> Result<Vec<Event>> {
-        {
-            let _lock = self.enter().await?;
-            if !self.state.inbox.is_empty() {
-                return Ok(self.state.inbox.clone());
-            }
-            self.tell_relay().await?;
-            // What fails of this can wait for the next time, or fails the poll below as well.
-            self.renew_prekey().await.ok();
-            self.tend_tokens().await.ok();
-            self.flush(None).await.ok();
+        let waiting = self.unshown().await?;
+        if !waiting.is_empty() {
+            return Ok(waiting);
         }
+        self.tend().await?;
         let mut wait = Duration::from_secs(wait_secs);
         loop {
             let acked = self.state.acked_through;
@@ -59,6 +53,47 @@ impl Client {
             }
             wait = Duration::ZERO;
         }
+    }
+
+    /// Events that were given before and not shown.
+    pub(super) async fn unshown(&mut self) -> Result<Vec<Event>> {
+        let _lock = self.enter().await?;
+        Ok(self.state.inbox.clone())
+    }
+
+    /// What is due before receiving: acknowledgements, a fresh prekey, tokens, what is queued.
+    pub(super) async fn tend(&mut self) -> Result<()> {
+        let _lock = self.enter().await?;
+        self.tell_relay().await?;
+        // What fails of this can wait for the next time, or fails what is asked next as well.
+        self.renew_prekey().await.ok();
+        self.tend_tokens().await.ok();
+        self.flush(None).await.ok();
+        Ok(())
+    }
+
+    /// Takes in what a stream said, and sends what that calls for. False when some of it has to come again.
+    pub(super) async fn take_heard(&mut self, page: ReceiveReply) -> Result<bool> {
+        let _lock = self.enter().await?;
+        let (acked, last) = (self.state.acked_through, page.envelopes.last().map(|envelope| envelope.seq.0));
+        self.take_page(page, acked).await?;
+        self.flush(None).await.ok();
+        Ok(last.is_none_or(|last| last <= self.state.stored_through))
+    }
+
+    /// The relay has forgotten everything up to this seq.
+    pub(super) async fn acknowledged(&mut self, through: Option<u64>) -> Result<()> {
+        let _lock = self.enter().await?;
+        self.state.acked_through = self.state.acked_through.max(through.unwrap_or(0));
+        self.state.gap = self.state.gap.filter(|gap| gap.through.0 > self.state.acked_through);
+        self.save()
+    }
+
+    /// The relay never gave a seq that it is known to have given.
+    pub(super) async fn went_back(&mut self) -> Result<()> {
+        let _lock = self.enter().await?;
+        self.begin_anew(self.clock.now());
+        self.save()
     }
 
     /// The event was shown; it is not given again.

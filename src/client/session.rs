@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, Upgraded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -113,7 +113,22 @@ impl Client {
         Ok(reply.revoked)
     }
 
-    async fn session(&mut self) -> Result<SessionToken> {
+    /// The next request logs in.
+    pub(super) fn forget_session(&mut self) {
+        self.session = None;
+    }
+
+    /// A stream's bytes; none where the relay, or what stands before it, does not let streams pass.
+    pub(super) async fn upgrade(&self) -> Result<Option<Upgraded>> {
+        self.http.upgrade("/v1/stream").await
+    }
+
+    /// That the relay went away in the middle.
+    pub(super) fn lost(&self, why: &str) -> Error {
+        Error::Unreachable { origin: self.http.origin().to_string(), why: why.to_string() }
+    }
+
+    pub(super) async fn session(&mut self) -> Result<SessionToken> {
         if let Some(session) = &self.session {
             return Ok(session.clone());
         }

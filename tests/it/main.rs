@@ -25,6 +25,7 @@ mod schema;
 mod store_contract;
 mod stream;
 mod stream_bad_input;
+mod subscription;
 mod support;
 mod tokens;
 mod wraps;

@@ -11,8 +11,7 @@ use clap::Args;
 
 use super::super::{Failure, output, units};
 use super::harmless;
-use crate::client::{self, Client, Event, What};
-use crate::protocol::ErrorCode;
+use crate::client::{Client, Event, Heard, Subscription, What};
 
 /// `restante client receive`.
 #[derive(Debug, Args)]
@@ -39,27 +38,41 @@ pub(super) struct ReceiveArgs {
 }
 
 pub(super) async fn receive(mut client: Client, args: ReceiveArgs) -> anyhow::Result<u8> {
+    if args.follow {
+        return follow(client, &args).await;
+    }
     let deadline = Instant::now().checked_add(Duration::from_secs(args.wait));
     let mut shown_any = false;
     loop {
-        let left = if args.follow { POLL_SECS } else { seconds_until(deadline) };
-        let wait = if shown_any && !args.follow { 0 } else { left.min(POLL_SECS) };
-        let events = match client.receive(wait).await {
-            Ok(events) => events,
-            Err(error) if args.follow && error.passes() && error.code() != Some(ErrorCode::Superseded) => {
-                output::say(&format!("restante: {error}; trying again"));
-                client::breathe().await;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if events.is_empty() && !args.follow && (shown_any || seconds_until(deadline) == 0) {
+        let wait = if shown_any { 0 } else { seconds_until(deadline).min(POLL_SECS) };
+        let events = client.receive(wait).await?;
+        if events.is_empty() && (shown_any || seconds_until(deadline) == 0) {
             return Ok(0);
         }
         for event in &events {
             show(event, &args)?;
             client.shown(event).await?;
             shown_any = true;
+        }
+    }
+}
+
+/// Until somebody stops it.
+async fn follow(mut client: Client, args: &ReceiveArgs) -> anyhow::Result<u8> {
+    let mut subscription = Subscription::new();
+    loop {
+        match subscription.next(&mut client).await? {
+            Heard::Events(events) => {
+                for event in &events {
+                    show(event, args)?;
+                    client.shown(event).await?;
+                }
+            }
+            Heard::FellBack(_) => {
+                output::say("restante: streams do not pass between here and the relay; polling in their place");
+            }
+            Heard::Trouble(error) => output::say(&format!("restante: {error}; trying again until it answers")),
+            Heard::Back => output::say("restante: the relay answers again"),
         }
     }
 }
