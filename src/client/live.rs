@@ -66,8 +66,9 @@ impl Client {
         self.send_live(&account, &Content::Typing { active }).await
     }
 
-    /// Tells a contact that somebody is here, or leaving. They forget it after 150 seconds: while a stream is open, say it again
-    /// every 60 to 120, at a time that is drawn anew. An error is of no consequence.
+    /// Tells a contact that somebody is here, or leaving. They forget it after 150 seconds. A
+    /// [`Subscription`](super::Subscription) says it every minute or two while its stream is open. An error is of no
+    /// consequence.
     pub async fn presence(&mut self, to: &str, online: bool) -> Result<()> {
         drop(self.enter().await?);
         let contact = self.named(to)?;
@@ -76,6 +77,18 @@ impl Client {
         }
         let account = contact.account;
         self.send_live(&account, &Content::Presence { online }).await
+    }
+
+    /// Tells everybody who may know that somebody is here.
+    pub(super) async fn tell_presence(&mut self) {
+        let told: Vec<AccountId> =
+            self.state.contacts.iter().filter(|contact| contact.live.presence).map(|contact| contact.account).collect();
+        for account in told {
+            // Where the relay cannot be reached for one, it cannot for the others.
+            if let Err(Error::Unreachable { .. }) = self.send_live(&account, &Content::Presence { online: true }).await {
+                return;
+            }
+        }
     }
 
     /// What a live envelope says; nothing unless a device of a contact's, known here, sent it within the last minute by a
