@@ -271,6 +271,7 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         acked_through: 0,
         gap: None,
         notices_told: Vec::new(),
+        receipts: Default::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{AccountId, DeviceId};
+use crate::protocol::{AccountId, DeviceId, EnvelopeId};
 
 /// Something to show. It is on the profile's disk until [`Client::shown`](super::Client::shown) says that it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,6 +14,27 @@ pub struct Event {
     /// What it is.
     #[serde(flatten)]
     pub what: What,
+}
+
+/// What somebody does right now; kept nowhere, and to be forgotten by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Live {
+    /// The contact is writing to us. Forget it after 10 seconds.
+    Typing {
+        /// The contact's name here.
+        from: String,
+        /// False: no longer.
+        active: bool,
+    },
+    /// The contact is there. Forget it after 150 seconds.
+    Presence {
+        /// The contact's name here.
+        from: String,
+        /// False: leaving.
+        online: bool,
+    },
 }
 
 /// What happened.
@@ -29,6 +50,9 @@ pub enum What {
         account: AccountId,
         /// The device that sent it.
         device: DeviceId,
+        /// The envelope's id, which a receipt names; none in events from before there were receipts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<EnvelopeId>,
         /// The sender's clock.
         sent_at: u64,
         /// As the sender wrote it: unfiltered, control characters too.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Client;
 use super::error::{Error, Result};
-use super::event::Event;
+use super::event::{Event, Live};
 use super::socket::{Said, Socket};
 use crate::crypto::random;
 use crate::protocol::envelopes::{AckRequest, Envelope, Gap, ReceiveReply};
@@ -31,6 +31,7 @@ pub struct Subscription {
     /// That the way was changed was said.
     told: bool,
     tend_at: Option<Instant>,
+    presence_at: Option<Instant>,
 }
 
 /// How a [`Subscription`] receives.
@@ -50,6 +51,8 @@ pub enum Way {
 pub enum Heard {
     /// Events to show, at least one. They are given again until they are [`shown`](Client::shown).
     Events(Vec<Event>),
+    /// What a contact does right now. It is given once, and is kept nowhere.
+    Live(Live),
     /// From now on it goes by another way than streams. Said once.
     FellBack(Way),
     /// The relay cannot be reached. Said once each time; it is tried again until it can.
@@ -97,6 +100,7 @@ impl Subscription {
             stream_again_at: None,
             told: false,
             tend_at: None,
+            presence_at: None,
         }
     }
 
@@ -159,6 +163,14 @@ impl Subscription {
         if self.open.is_none() {
             return self.connect(client).await;
         }
+        if client.receipts_due_in() == Some(Duration::ZERO) {
+            // What cannot go out now stays queued, and is due again later.
+            client.send_due_receipts().await.ok();
+        }
+        if self.presence_at.is_none_or(|at| Instant::now() >= at) {
+            client.tell_presence().await;
+            self.presence_at = Some(Instant::now() + jittered(PRESENCE_EVERY));
+        }
         self.acknowledge(client).await;
         self.listen(client).await
     }
@@ -208,7 +220,8 @@ impl Subscription {
     /// One thing that the relay says, or a moment in which it says nothing.
     async fn listen(&mut self, client: &mut Client) -> Result<Outcome> {
         let Some(open) = &mut self.open else { return Ok(Outcome::On) };
-        let said = tokio::time::timeout(TICK, open.socket.hear()).await;
+        let tick = client.receipts_due_in().map_or(TICK, |due| due.clamp(TICK_MIN, TICK));
+        let said = tokio::time::timeout(tick, open.socket.hear()).await;
         let slept = client.clock.now().saturating_sub(open.ticked_at) > SLEPT_SECS;
         open.ticked_at = client.clock.now();
         let Ok(said) = said else {
@@ -255,7 +268,10 @@ impl Subscription {
                 Err(client.lost("the session ended"))
             }
             RelayFrame::Error { code, detail } => Err(Error::Refused(Box::new(Problem::new(code, detail)))),
-            RelayFrame::Live(_) | RelayFrame::Notice { .. } | RelayFrame::Unknown => Ok(Outcome::On),
+            RelayFrame::Live(envelope) => {
+                Ok(client.take_live(&envelope).map_or(Outcome::On, |live| Outcome::Heard(Heard::Live(live))))
+            }
+            RelayFrame::Notice { .. } | RelayFrame::Unknown => Ok(Outcome::On),
         }
     }
 
@@ -399,6 +415,10 @@ fn jittered(span: Duration) -> Duration {
 const READY_MAX: Duration = Duration::from_secs(10);
 /// How often there is a look around while nothing is heard.
 const TICK: Duration = Duration::from_secs(15);
+/// And where a receipt is due before that.
+const TICK_MIN: Duration = Duration::from_secs(1);
+/// The middle of how often contacts are told of our presence, where they may be: 67 to 112 s.
+const PRESENCE_EVERY: Duration = Duration::from_secs(90);
 /// The relay pings after 30 s.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// A tick that took so much longer: the machine slept, and its connections are not to be trusted.

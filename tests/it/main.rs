@@ -20,6 +20,7 @@ mod notices;
 mod polls;
 mod process;
 mod protocol_vectors;
+mod receipts;
 mod routes;
 mod schema;
 mod store_contract;
