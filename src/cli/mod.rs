@@ -6,6 +6,8 @@
 
 #[cfg(feature = "server")]
 mod check;
+#[cfg(all(feature = "server", feature = "client"))]
+mod child;
 #[cfg(feature = "client")]
 pub mod client;
 mod completions;
