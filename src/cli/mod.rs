@@ -5,8 +5,11 @@
 //! hint and turns into one.
 
 #[cfg(feature = "server")]
+mod bench;
+#[cfg(feature = "server")]
 mod check;
-#[cfg(all(feature = "server", feature = "client"))]
+#[cfg(feature = "server")]
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "the demo, which needs both, shows more of a relay"))]
 mod child;
 #[cfg(feature = "client")]
 pub mod client;
@@ -92,6 +95,9 @@ enum Command {
     /// See the whole of it in three seconds: a relay, two people, a message that waits and vanishes.
     #[cfg(all(feature = "server", feature = "client"))]
     Demo(demo::DemoArgs),
+    /// Measure a relay on this machine: sends, receiving, idle memory, latency, reconnects.
+    #[cfg(feature = "server")]
+    Bench(bench::BenchArgs),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArgs),
     /// Print the version and what this program was built with.
@@ -126,6 +132,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         #[cfg(all(feature = "server", feature = "client"))]
         Command::Demo(args) => block_on(demo::run(args)),
+        #[cfg(feature = "server")]
+        Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Version => {
             output::print(&format!("restante {} ({})", env!("CARGO_PKG_VERSION"), BUILT_WITH.join(", ")))?;
