@@ -137,7 +137,7 @@ async fn measure(args: BenchArgs) -> anyhow::Result<u8> {
         "clients: they seal, open and keep in another process, and here hardly at all".into(),
     ];
     if wanted(Scenario::Send) || wanted(Scenario::Receive) {
-        let [send, receive] = throughput::run(&plan).await?;
+        let [send, receive] = throughput::run(&plan, wanted(Scenario::Send)).await?;
         let both = [(Scenario::Send, send), (Scenario::Receive, receive)];
         sections.extend(both.into_iter().filter(|(scenario, _)| wanted(*scenario)).map(|(_, section)| section));
     }

@@ -17,52 +17,47 @@ use crate::cli::output;
 use crate::protocol::Seq;
 use crate::protocol::envelopes::{AckReply, AckRequest};
 
-/// `send` and `receive`.
-pub(super) async fn run(plan: &Plan) -> anyhow::Result<[Section; 2]> {
+/// `send` and `receive`; without the baseline where only the latter is asked for.
+pub(super) async fn run(plan: &Plan, with_baseline: bool) -> anyhow::Result<[Section; 2]> {
     let (mut send, mut receive) = (Section::new("send"), Section::new("receive"));
     let relay = Relay::start(plan, plan.connections).await?;
-    let baseline = Baseline::start(&plan.parent).await?;
+    let baseline = if with_baseline { Some(Baseline::start(&plan.parent).await?) } else { None };
     let mailboxes = plan.devices.unwrap_or(usize::MAX).min(plan.connections);
     let devices = register(&relay.at, mailboxes).await?;
     let online = log_in(&relay.at, &devices).await?;
     for round in 1..=plan.rounds {
         output::say(&format!("send and receive: round {round} of {}", plan.rounds));
-        let ours = async || -> anyhow::Result<Sent> {
-            let processor = |process: Option<Process>| process.and_then(|process| process.processor().ok());
-            let before = (processor(Process::own()), processor(relay.process().ok()));
-            let sent = drive(plan, &relay.at, &devices).await?;
-            let after = (processor(Process::own()), processor(relay.process().ok()));
-            if let (Some((here, there)), Some((here_then, there_then))) = (before.0.zip(before.1), after.0.zip(after.1)) {
-                Ok(Sent { processor: Some((here_then - here, there_then - there)), ..sent })
-            } else {
-                Ok(sent)
-            }
+        let bare = async |turn: bool| match &baseline {
+            Some(baseline) if turn => drive(plan, &baseline.at, &devices).await.map(Some),
+            _ => anyhow::Ok(None),
         };
-        let bare = async || drive(plan, &baseline.at, &devices).await;
-        let (mut sent, mut floor) = if round % 2 == 1 {
-            let floor = bare().await?;
-            (ours().await?, floor)
-        } else {
-            let sent = ours().await?;
-            (sent, bare().await?)
-        };
+        let before = bare(round % 2 == 1).await?;
+        let processor = relay.process().ok().zip(Process::own());
+        let begun = spent(processor.as_ref());
+        let mut sent = drive(plan, &relay.at, &devices).await?;
+        let ended = spent(processor.as_ref());
+        let after = bare(round % 2 == 0).await?;
         send.round("durable_sends", "/s", sent.rate());
         send.round("p50", "ms", sent.times.percentile(50));
         send.round("p99", "ms", sent.times.percentile(99));
-        send.round("baseline", "/s", floor.rate());
-        send.round("baseline_p50", "ms", floor.times.percentile(50));
-        send.round("baseline_p99", "ms", floor.times.percentile(99));
-        send.round("ratio_to_baseline", "×", sent.rate() / floor.rate());
-        send.round("bench_processor_per_relay_processor", "×", sent.processor.map(|(here, there)| here / there));
+        if let Some(mut bare) = before.or(after) {
+            send.round("baseline", "/s", bare.rate());
+            send.round("baseline_p50", "ms", bare.times.percentile(50));
+            send.round("baseline_p99", "ms", bare.times.percentile(99));
+            send.round("ratio_to_baseline", "×", sent.rate() / bare.rate());
+            send.must(bare.refused + bare.failed == 0, || "the baseline did not answer everything".into());
+        }
+        let cost = begun.zip(ended).map(|(begun, ended)| (ended.1 - begun.1) / (ended.0 - begun.0));
+        send.round("bench_processor_per_relay_processor", "×", cost);
         send.count("sent", sent.accepted);
         send.count("refused", sent.refused);
         send.count("failed", sent.failed);
         send.must(sent.refused + sent.failed == 0, || format!("{} refused, {} failed", sent.refused, sent.failed));
-        send.must(floor.refused + floor.failed == 0, || "the baseline did not answer everything".into());
 
         let received = drain(plan, &relay.at, &online).await?;
         receive.round("received_and_acknowledged", "/s", received.rate());
         receive.round("ratio_to_sends", "×", received.rate() / sent.rate());
+        receive.count("sent", sent.accepted);
         receive.count("received", received.envelopes);
         receive.count("acknowledged", received.removed);
         receive.count("pages", received.pages);
@@ -73,6 +68,12 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<[Section; 2]> {
     Ok([send, receive])
 }
 
+/// Seconds of processor time that two processes have had.
+fn spent(processes: Option<&(Process, Process)>) -> Option<(f64, f64)> {
+    let (one, other) = processes?;
+    one.processor().ok().zip(other.processor().ok())
+}
+
 /// What came of sends.
 struct Sent {
     times: Times,
@@ -81,8 +82,6 @@ struct Sent {
     refused: usize,
     failed: usize,
     length: Duration,
-    /// Seconds of the bench's and of the relay's processor time.
-    processor: Option<(f64, f64)>,
 }
 
 impl Sent {
@@ -127,14 +126,14 @@ async fn drive(plan: &Plan, at: &Address, devices: &[Arc<Device>]) -> anyhow::Re
                         began = Some(Instant::now());
                     }
                     Some(began) if began.elapsed() >= length => {
-                        return Ok(Sent { times, accepted, refused, failed, length: began.elapsed(), processor: None });
+                        return Ok(Sent { times, accepted, refused, failed, length: began.elapsed() });
                     }
                     Some(_) => {}
                 }
             }
         }
     });
-    let mut all = Sent { times: Times::default(), accepted: 0, refused: 0, failed: 0, length, processor: None };
+    let mut all = Sent { times: Times::default(), accepted: 0, refused: 0, failed: 0, length };
     for lane in lanes.await? {
         all.times.join(lane.times);
         all.accepted += lane.accepted;
