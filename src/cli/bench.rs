@@ -132,7 +132,8 @@ async fn measure(args: BenchArgs) -> anyhow::Result<u8> {
     };
     let mut sections: Vec<Section> = Vec::new();
     let mut not_measured = vec![
-        "TLS and a proxy: connections are plain and of this machine".to_string(),
+        "bodies of 4 and 16 KiB, accounts of several devices".to_string(),
+        "TLS and a proxy: connections are plain and of this machine".into(),
         "a network: everything goes over loopback, unless --url names another machine".into(),
         "clients: they seal, open and keep in another process, and here hardly at all".into(),
     ];
@@ -186,9 +187,10 @@ async fn measure(args: BenchArgs) -> anyhow::Result<u8> {
 
 fn print(machine: &Machine, plan: &Plan, sections: &[Section], not_measured: &[String]) -> anyhow::Result<()> {
     let build = if cfg!(debug_assertions) { "a build without optimizations: these figures say nothing" } else { "optimized" };
-    let changed = if plan.settings.is_empty() { String::new() } else { format!("; set: {}", plan.settings.join(", ")) };
+    let changed = if plan.settings.is_empty() { String::new() } else { format!(", {}", plan.settings.join(", ")) };
     output::print(&format!(
-        "machine   {}\nrelay     restante {}, {build}; {}; synchronous=FULL{changed}\nload      bodies of {}, {} and {} each; \
+        "machine   {}\nrelay     restante {}, {build}; {}; synchronous=FULL; \
+         defaults but for limits.connections_max{changed}\nload      bodies of {}, {} and {} each; \
          a process of its own\n",
         machine.line(),
         env!("CARGO_PKG_VERSION"),

@@ -162,6 +162,7 @@ Examples:
   restante stats --json                        totals, whether the relay runs or not
   restante purge --older-than 3d --dry-run     what a purge would remove
   restante pass create --uses 5 --expires 2d   a code for five registrations
+  restante bench send idle --json              what a relay bears on this machine
 
 Exit codes:
    0  done                          70  the disk failed, and the relay stopped itself

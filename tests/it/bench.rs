@@ -30,13 +30,13 @@ fn count(scenario: &Value, name: &str) -> u64 {
     scenario["counts"][name].as_u64().unwrap_or_else(|| panic!("no count of {name}: {scenario}"))
 }
 
-/// Every figure there is, each with so many rounds.
+/// These figures are there, of one round.
 #[track_caller]
-fn figures(scenario: &Value, rounds: usize, names: &[&str]) {
+fn figures(scenario: &Value, names: &[&str]) {
     for name in names {
         let figure = &scenario["figures"][name];
         assert!(figure["median"].is_f64() && figure["unit"].is_string(), "{name}: {scenario}");
-        assert_eq!(figure["rounds"].as_array().map(Vec::len), Some(rounds), "{name}: {figure}");
+        assert_eq!(figure["rounds"].as_array().map(Vec::len), Some(1), "{name}: {figure}");
         assert_eq!(figure["at_most"].is_f64(), figure["met"].is_boolean(), "{name}: {figure}");
     }
 }
@@ -44,46 +44,46 @@ fn figures(scenario: &Value, rounds: usize, names: &[&str]) {
 #[test]
 fn everything_that_is_accepted_arrives_and_is_counted() {
     let scratch = TempDir::new().expect("a directory");
-    let done = bench(scratch.path(), &["2"]);
+    let done = bench(scratch.path(), &["1"]);
     let said = done.json();
     is_empty(scratch.path());
     let (machine, settings) = (&said["machine"], &said["settings"]);
     assert!(machine["cores"].is_u64() && machine["cpu"].is_string() && machine["fdatasync_ms"].is_f64(), "{machine}");
     assert_eq!((&settings["synchronous"], &settings["body_bytes"]), (&"FULL".into(), &1_024.into()), "{settings}");
-    assert!(said["not_measured"].as_array().is_some_and(|list| list.len() == 3), "{said}");
+    assert!(said["not_measured"].as_array().is_some_and(|list| list.len() == 4), "{said}");
 
     let of = |name: &str| &said["scenarios"][name];
     for name in ["send", "receive", "idle", "latency", "reconnect"] {
         assert_eq!(of(name)["faults"], Value::Array(Vec::new()), "{name}");
     }
-    figures(of("send"), 2, &["durable_sends", "p50", "p99", "baseline", "baseline_p50", "baseline_p99", "ratio_to_baseline"]);
+    figures(of("send"), &["durable_sends", "p50", "p99", "baseline", "baseline_p50", "baseline_p99", "ratio_to_baseline"]);
     let sent = count(of("send"), "sent");
-    assert!(sent >= 16, "each of 8 connections sends at least once in each round: {sent}");
+    assert!(sent >= 8, "each of 8 connections sends at least once: {sent}");
     assert_eq!((count(of("send"), "refused"), count(of("send"), "failed")), (0, 0));
 
-    figures(of("receive"), 2, &["received_and_acknowledged", "ratio_to_sends"]);
+    figures(of("receive"), &["received_and_acknowledged", "ratio_to_sends"]);
     assert_eq!((count(of("receive"), "received"), count(of("receive"), "acknowledged")), (sent, sent));
 
-    figures(of("idle"), 2, &["memory_per_stream", "memory_per_poll", "second_wave_of_streams", "second_wave_of_polls"]);
-    figures(of("idle"), 2, &["descriptors_left_by_streams", "descriptors_left_by_polls"]);
-    // Two waves of 20 in each of two rounds.
-    assert_eq!((count(of("idle"), "streams_held"), count(of("idle"), "polls_held")), (80, 80));
+    figures(of("idle"), &["memory_per_stream", "memory_per_poll", "second_wave_of_streams", "second_wave_of_polls"]);
+    figures(of("idle"), &["descriptors_left_by_streams", "descriptors_left_by_polls"]);
+    // Two waves of 20.
+    assert_eq!((count(of("idle"), "streams_held"), count(of("idle"), "polls_held")), (40, 40));
 
-    figures(of("latency"), 2, &["stream_delivery_p50", "stream_delivery_p99", "stream_202_p50", "stream_p50_ratio_to_202"]);
-    figures(of("latency"), 2, &["poll_delivery_p50", "poll_delivery_p99", "poll_202_p50", "poll_p50_ratio_to_202"]);
-    // By stream and by poll, in each of two rounds: once to each of 20, then 200 in a second.
-    assert_eq!(count(of("latency"), "sent"), 4 * 220);
-    assert_eq!((count(of("latency"), "delivered"), count(of("latency"), "delivered_again")), (4 * 220, 0));
+    figures(of("latency"), &["stream_delivery_p50", "stream_delivery_p99", "stream_202_p50", "stream_p50_ratio_to_202"]);
+    figures(of("latency"), &["poll_delivery_p50", "poll_delivery_p99", "poll_202_p50", "poll_p50_ratio_to_202"]);
+    // By stream and by poll: once to each of 20, then 200 in a second.
+    assert_eq!(count(of("latency"), "sent"), 2 * 220);
+    assert_eq!((count(of("latency"), "delivered"), count(of("latency"), "delivered_again")), (2 * 220, 0));
 
-    figures(of("reconnect"), 2, &["outage", "all_back_after_restart"]);
-    assert_eq!((count(of("reconnect"), "came_back"), count(of("reconnect"), "sends_failed_for_good")), (40, 0));
+    figures(of("reconnect"), &["outage", "all_back_after_restart"]);
+    assert_eq!((count(of("reconnect"), "came_back"), count(of("reconnect"), "sends_failed_for_good")), (20, 0));
     assert_eq!(count(of("reconnect"), "sent"), count(of("reconnect"), "delivered"));
 }
 
 #[test]
 fn somebodys_own_relay_is_loaded_and_not_killed() {
     let scratch = TempDir::new().expect("a directory");
-    let relay = serve(&[]);
+    let relay = serve(&["--set", "log.level=warn"]);
     let url = relay.banner["listening"].as_str().expect("an address");
     let said = bench(scratch.path(), &["1", "receive", "idle", "reconnect", "--url", url]).json();
     is_empty(scratch.path());
@@ -91,9 +91,8 @@ fn somebodys_own_relay_is_loaded_and_not_killed() {
         said["scenarios"].as_object().map(|scenarios| scenarios.keys().cloned().collect()),
         Some(vec!["receive".to_string()])
     );
-    assert_eq!(said["not_measured"].as_array().map(Vec::len), Some(5));
-    let accounts = relay.operator(&["stats", "--json"]).json();
-    assert_eq!(accounts["totals"]["accounts"], 8, "{accounts}");
+    assert_eq!(said["not_measured"].as_array().map(Vec::len), Some(6));
+    assert_eq!(relay.operator(&["stats", "--json"]).json()["accounts"], 8, "one for each connection");
 }
 
 #[test]

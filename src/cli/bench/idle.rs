@@ -53,6 +53,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
 async fn measure(relay: &Relay, online: &[Online], kind: Kind, section: &mut Section) -> anyhow::Result<()> {
     let process = relay.process()?;
     let [each, growth, left] = kind.figures();
+    let [resident_before, resident_with, resident_after] = kind.readings();
     process.quiet().await?;
     let (before, descriptors) = (process.resident()?, process.descriptors()?);
 
@@ -72,6 +73,10 @@ async fn measure(relay: &Relay, online: &[Online], kind: Kind, section: &mut Sec
         after = process.descriptors_down_to(descriptors).await?;
         process.quiet().await?;
     }
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    section.round(resident_before, "MiB", mib(before as f64));
+    section.round(resident_with, "MiB", mib(full[0]));
+    section.round(resident_after, "MiB", mib(process.resident()? as f64));
     section.round(each, "KiB", (full[0] - before as f64) / 1_024.0 / online.len() as f64);
     section.round(growth, "%", (full[1] - full[0]) / full[0] * 100.0);
     section.round(left, "", after as f64 - descriptors as f64);
@@ -99,6 +104,14 @@ impl Kind {
         match self {
             Self::Stream => ["memory_per_stream", "second_wave_of_streams", "descriptors_left_by_streams"],
             Self::Poll => ["memory_per_poll", "second_wave_of_polls", "descriptors_left_by_polls"],
+        }
+    }
+
+    /// Resident in all: before the first wave, with it, and after the second was closed.
+    fn readings(self) -> [&'static str; 3] {
+        match self {
+            Self::Stream => ["resident_before_streams", "resident_with_streams", "resident_after_streams"],
+            Self::Poll => ["resident_before_polls", "resident_with_polls", "resident_after_polls"],
         }
     }
 
