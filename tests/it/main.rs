@@ -4,6 +4,7 @@ mod accounts;
 mod admin;
 mod auth;
 mod bad_input;
+mod bench;
 mod cli;
 mod client;
 mod config;
