@@ -27,6 +27,13 @@ impl Client {
         true
     }
 
+    /// The same for what came by a stream.
+    pub(super) async fn take_notice_heard(&mut self, notice: &Notice) -> Result<()> {
+        let _lock = self.enter().await?;
+        self.take_notice(notice);
+        self.save()
+    }
+
     /// The same for what the relay says of itself, and saves.
     pub(super) fn take_notice_of(&mut self, info: &Info) -> Result<bool> {
         let genuine = info.notice.as_ref().is_none_or(|notice| self.take_notice(notice));

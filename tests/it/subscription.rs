@@ -243,3 +243,19 @@ async fn where_streams_do_not_pass_it_polls_and_says_so_once() {
     assert_eq!(two.ear.way(), Way::LongPoll);
     proxying.abort();
 }
+
+#[tokio::test]
+async fn a_notice_is_heard_once_however_often_the_stream_begins() {
+    let mut relay = steady().await;
+    let mut two = Two::at(&relay.origin()).await;
+    relay.relay.set_notice("down on Sunday").await.expect("a notice");
+    let Heard::Events(events) = two.heard().await else { panic!("an event is due") };
+    assert!(matches!(&events[0].what, What::Notice { text, .. } if text == "down on Sunday"));
+    two.shown().await;
+    relay = relay.restart().await;
+    two.write("after").await;
+    let (texts, others) = two.texts(1).await;
+    assert_eq!(texts, ["after"]);
+    assert!(!others.iter().any(|other| matches!(other, Heard::Events(_))));
+    relay.stop().await;
+}
