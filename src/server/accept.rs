@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::CONTENT_LENGTH;
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Method, Request};
+use hyper::{HeaderMap, Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
@@ -195,6 +196,9 @@ async fn serve(seat: &Arc<Seat>, stream: Box<dyn Duplex>, address: Option<IpAddr
         async move {
             let clock = seat.hall.relay.clock();
             seat.phase.busy(clock);
+            if request.method() == Method::GET {
+                request = detached(request);
+            }
             let upgrade = hyper::upgrade::on(&mut request);
             let reply = seat.hall.answer(request, address).await;
             if reply.extensions().get::<Agreed>().is_some() {
@@ -221,6 +225,21 @@ async fn serve(seat: &Arc<Seat>, stream: Box<dyn Duplex>, address: Option<IpAddr
         _ = connection => {}
         () = phase.closed() => {}
     }
+}
+
+/// Copies a request's head out of the connection's read buffer. hyper takes another 8 KiB for as long as anybody refers to the
+/// first, and a long poll is held for a minute.
+fn detached(request: Request<Incoming>) -> Request<Incoming> {
+    let (mut head, body) = request.into_parts();
+    if let Ok(uri) = Uri::try_from(head.uri.to_string()) {
+        head.uri = uri;
+    }
+    for value in head.headers.values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
+    Request::from_parts(head, body)
 }
 
 /// What a connection does after it has become a stream; it keeps its seat.
