@@ -128,3 +128,11 @@ CREATE TABLE passes (
   uses_left INTEGER NOT NULL,
   expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What the operator has to say to everybody: one row, or none. Anybody reads it in /v1/info; signed when it is read, so
+-- that no signature has to be kept.
+CREATE TABLE notice (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  set_at INTEGER NOT NULL,
+  text TEXT NOT NULL
+) STRICT;

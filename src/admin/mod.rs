@@ -1,4 +1,4 @@
-//! Floor 3: what only the operator may do: stats, purge, passes and a look at the relay's own rows.
+//! Floor 3: what only the operator may do: stats, purge, passes, the notice and a look at the relay's own rows.
 //!
 //! Two processes never write one database. Where a relay runs, an operator's command asks it over `admin.sock` in the data
 //! directory, which only the relay's own user can open; where none runs, the command opens the relay itself, under the
@@ -20,7 +20,7 @@ pub use crate::service::purge::{PurgeReport, PurgeRequest};
 pub use crate::service::stats::{Stats, TableRows};
 
 use crate::protocol::ErrorCode;
-use crate::protocol::info::Info;
+use crate::protocol::info::{Info, Notice};
 use crate::service::Relay;
 
 /// The socket's name in the data directory.
@@ -103,6 +103,19 @@ struct PassRevoked {
     revoked: bool,
 }
 
+/// What the operator has to say to everybody.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoticeText {
+    text: String,
+}
+
+/// Whether a notice was there to take back.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct NoticeCleared {
+    cleared: bool,
+}
+
 /// The socket of the relay that runs on a data directory; none when nobody listens.
 pub async fn running(data: &Path) -> Result<Option<PathBuf>> {
     let socket = data.join(SOCKET);
@@ -155,6 +168,25 @@ impl Target {
                 Ok(reply.revoked)
             }
             Self::Stopped(relay) => Ok(relay.revoke_pass(code_or_hash).await?),
+        }
+    }
+
+    /// Puts a notice in the place of the one before.
+    pub async fn set_notice(&self, text: &str) -> Result<Notice> {
+        match self {
+            Self::Running(socket) => caller::post(socket, "/notice", &NoticeText { text: text.to_string() }).await,
+            Self::Stopped(relay) => Ok(relay.set_notice(text).await?),
+        }
+    }
+
+    /// Takes the notice back; false when there is none.
+    pub async fn clear_notice(&self) -> Result<bool> {
+        match self {
+            Self::Running(socket) => {
+                let reply: NoticeCleared = caller::post(socket, "/notice/clear", &()).await?;
+                Ok(reply.cleared)
+            }
+            Self::Stopped(relay) => Ok(relay.clear_notice().await?),
         }
     }
 

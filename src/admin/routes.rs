@@ -9,7 +9,7 @@ use warp::http::StatusCode;
 use warp::reply::{Json, Reply, WithStatus, json, with_status};
 use warp::{Filter, body, get, path, post, query};
 
-use super::{PassName, PassRequest, PassRevoked, PurgeRequest};
+use super::{NoticeCleared, NoticeText, PassName, PassRequest, PassRevoked, PurgeRequest};
 use crate::protocol::{ErrorCode, Problem};
 use crate::service::{Error, Relay};
 
@@ -28,9 +28,13 @@ pub(super) fn routes(relay: Relay) -> BoxedFilter<(impl Reply,)> {
     let passes = call(path!("passes").and(get()).boxed()).then(passes).boxed();
     let create = send(path!("passes").and(post()).boxed()).then(create_pass).boxed();
     let revoke = send(path!("passes" / "revoke").and(post()).boxed()).then(revoke_pass).boxed();
+    let set_notice = send(path!("notice").and(post()).boxed()).then(set_notice).boxed();
+    let clear_notice = call(path!("notice" / "clear").and(post()).boxed()).then(clear_notice).boxed();
 
     let queries = stats.or(info).unify().or(rows).unify().or(passes).unify();
-    queries.or(purge).unify().or(create).unify().or(revoke).unify().boxed()
+    let passes = create.or(revoke).unify();
+    let notices = set_notice.or(clear_notice).unify();
+    queries.or(purge).unify().or(passes).unify().or(notices).unify().boxed()
 }
 
 async fn stats(relay: Relay) -> Answer {
@@ -50,16 +54,10 @@ async fn rows(relay: Relay, query: RowsQuery) -> Answer {
     answer(relay.explain(query.limit).await)
 }
 
-/// Runs to its end also when the caller hangs up: a purge half done is only done again.
 async fn purge(relay: Relay, body: Bytes) -> Answer {
-    let request: PurgeRequest = match parse(&body) {
-        Ok(request) => request,
-        Err(refusal) => return refusal,
-    };
-    let purge = tokio::spawn(async move { relay.purge(request, |_| {}).await });
-    match purge.await {
-        Ok(report) => answer(report),
-        Err(_) => refuse(&Problem::new(ErrorCode::Internal, "the purge broke off; the relay's log says why")),
+    match parse::<PurgeRequest>(&body) {
+        Ok(request) => to_its_end(async move { relay.purge(request, |_| {}).await }).await,
+        Err(refusal) => refusal,
     }
 }
 
@@ -81,6 +79,27 @@ async fn revoke_pass(relay: Relay, body: Bytes) -> Answer {
     }
 }
 
+async fn set_notice(relay: Relay, body: Bytes) -> Answer {
+    match parse::<NoticeText>(&body) {
+        Ok(notice) => to_its_end(async move { relay.set_notice(&notice.text).await }).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn clear_notice(relay: Relay) -> Answer {
+    to_its_end(async move { relay.clear_notice().await.map(|cleared| NoticeCleared { cleared }) }).await
+}
+
+/// Runs a call to its end also when the caller hangs up.
+async fn to_its_end<T: serde::Serialize + Send + 'static>(
+    call: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Answer {
+    match tokio::spawn(call).await {
+        Ok(result) => answer(result),
+        Err(_) => refuse(&Problem::new(ErrorCode::Internal, "the call broke off; the relay's log says why")),
+    }
+}
+
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {
     serde_json::from_slice(body)
         .map_err(|_| refuse(&Problem::new(ErrorCode::BadRequest, "the body is not what this call takes")))
@@ -98,5 +117,5 @@ fn refuse(problem: &Problem) -> Answer {
     with_status(json(problem), status)
 }
 
-/// The longest request is a pass's code in a few words of JSON.
+/// The longest request is a notice: 1,000 bytes are at most 3,000 as JSON.
 const BODY_BYTES_MAX: u64 = 4_096;

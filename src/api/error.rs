@@ -72,6 +72,11 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     body(status, "application/json", value)
 }
 
+/// A reply without a body.
+pub(super) fn empty(status: StatusCode) -> Response {
+    dressed(status, None, Vec::new())
+}
+
 /// What a client is told. What went wrong inside stays inside.
 pub(super) fn sentence(error: &Error) -> String {
     match error.code() {
@@ -82,11 +87,16 @@ pub(super) fn sentence(error: &Error) -> String {
 }
 
 fn body(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    dressed(status, Some(kind), serde_json::to_vec(value).unwrap_or_default())
+}
+
+fn dressed(status: StatusCode, kind: Option<&'static str>, bytes: Vec<u8>) -> Response {
     let mut reply = HttpResponse::new(bytes.into());
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Some(kind) = kind {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply

@@ -7,5 +7,6 @@ pub mod routes;
 mod socket;
 pub mod stream;
 mod strict;
+pub mod web;
 
 pub use routes::{ROUTES, Route, routes};

@@ -16,7 +16,7 @@ use warp::{Filter, Reply};
 
 use super::error::{ApiError, json};
 use super::extract::{self, Caller};
-use super::stream;
+use super::{stream, web};
 use crate::protocol::{ErrorCode, Limits};
 use crate::service::{Relay, Session};
 
@@ -127,12 +127,25 @@ pub const ROUTES: &[Route] = &[
     }),
     route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
     route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack_beside_stream(call.session()?, extract::json(&call.body)?).await?)),
-    route!(GET "/v1/stream" Public None, |call| stream::upgrade(&call.method, &call.headers)),
+    route!(GET "/v1/stream" Public None, |call| {
+        web::may_stream(&call.relay, &call.headers)?;
+        stream::upgrade(&call.method, &call.headers)
+    }),
 ];
 
 /// The template of a request's path, for the log; none for a path that is nobody's.
 pub fn template(path: &str) -> &'static str {
     ROUTES.iter().find(|route| route.template == path).map_or("-", |route| route.template)
+}
+
+/// The methods that a path takes, as `Allow` lists them; none for a path that is nobody's.
+pub(super) fn methods(path: &str) -> Option<String> {
+    let mut methods: Vec<&str> =
+        ROUTES.iter().filter(|route| route.template == path).map(|route| route.method.as_str()).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    (!methods.is_empty()).then(|| methods.join(", "))
 }
 
 /// All routes as one filter, which never rejects.
@@ -191,16 +204,15 @@ fn elsewhere() -> BoxedFilter<(Response,)> {
     warp::any()
         .and(warp::path::full())
         .map(|path: FullPath| {
-            let allowed: Vec<&str> =
-                ROUTES.iter().filter(|route| route.template == path.as_str()).map(|route| route.method.as_str()).collect();
-            let error = if allowed.is_empty() {
-                ApiError::new(ErrorCode::NotFound, "there is nothing here; every path is under /v1, without a slash at its end")
-            } else {
-                let mut methods = allowed.join(", ");
-                if allowed.contains(&"GET") {
-                    methods.push_str(", HEAD");
+            let error = match methods(path.as_str()) {
+                None => ApiError::new(
+                    ErrorCode::NotFound,
+                    "there is nothing here; every path is under /v1, without a slash at its end",
+                ),
+                Some(methods) => {
+                    let detail = format!("this path takes {methods}");
+                    ApiError::new(ErrorCode::MethodNotAllowed, detail).header(header::ALLOW, methods)
                 }
-                ApiError::new(ErrorCode::MethodNotAllowed, format!("this path takes {methods}")).header(header::ALLOW, methods)
             };
             error.reply().into_response()
         })

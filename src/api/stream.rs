@@ -125,6 +125,10 @@ async fn begin<S: AsyncRead + AsyncWrite + Unpin>(relay: &Relay, socket: &mut So
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(relay: &Relay, socket: &mut Socket<S>, stream: &mut Stream) -> End {
     let clock = relay.clock();
     let mut beats = Beats::new(clock.elapsed());
+    let mut notices = relay.notice();
+    if notices.borrow().is_some() {
+        notices.mark_changed();
+    }
     loop {
         let outcome = tokio::select! {
             heard = socket.hear() => match heard {
@@ -140,6 +144,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(relay: &Relay, socket: &mut So
                 Ok(batch) => give(socket, stream, batch).await,
                 Err(error) => Err(ended(socket, error).await),
             },
+            // The board outlives every stream: it is the relay's.
+            Ok(()) = notices.changed() => {
+                let notice = notices.borrow_and_update().as_deref().cloned();
+                tell(socket, &RelayFrame::Notice { notice }).await
+            }
             () = clock.sleep_until(beats.due) => beat(socket, &mut beats, clock.elapsed()).await,
         };
         if let Err(end) = outcome {
@@ -196,6 +205,11 @@ async fn take<S: AsyncRead + AsyncWrite + Unpin>(
         },
         Err(refusal) => return Err(refuse(socket, refusal, CloseCode::BadFrame).await),
     }
+    Ok(socket.flush().await?)
+}
+
+async fn tell<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut Socket<S>, frame: &RelayFrame) -> Result<(), End> {
+    socket.say(frame).await?;
     Ok(socket.flush().await?)
 }
 

@@ -3,6 +3,8 @@
 mod account;
 mod contacts;
 mod doctor;
+mod live;
+mod receipts;
 mod receive;
 mod send;
 
@@ -42,6 +44,12 @@ enum ClientCommand {
     Receive(receive::ReceiveArgs),
     /// List what was sent, and how far it came.
     Sent(send::SentArgs),
+    /// Say, or show, what contacts are told of their messages.
+    Receipts(receipts::ReceiptsArgs),
+    /// Say, or show, whether a contact may see that you type and are here.
+    Live(live::LiveArgs),
+    /// Tell a contact who is there that you are writing.
+    Typing(live::TypingArgs),
     /// Forget a contact; from then on they cannot write to you.
     Revoke(contacts::RevokeArgs),
     /// Take the account back with its 24 words, on a new device.
@@ -73,6 +81,9 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<u8> {
         ClientCommand::Send(args) => send::send(Client::open(&profile).await?, args).await,
         ClientCommand::Receive(args) => receive::receive(Client::open(&profile).await?, args).await,
         ClientCommand::Sent(args) => send::sent(&Client::open(&profile).await?, &args),
+        ClientCommand::Receipts(args) => receipts::receipts(Client::open(&profile).await?, args).await,
+        ClientCommand::Live(args) => live::live(Client::open(&profile).await?, args).await,
+        ClientCommand::Typing(args) => live::typing(Client::open(&profile).await?, args).await,
         ClientCommand::Revoke(args) => contacts::revoke(Client::open(&profile).await?, args).await,
         ClientCommand::Recover(args) => account::recover(&profile, args).await,
         ClientCommand::Export(args) => account::export(Client::open(&profile).await?, args).await,

@@ -4,16 +4,12 @@
 //! It is the shipped server in a process of its own and the shipped client over HTTP; what the relay holds is asked for over
 //! the admin socket, as `explain-db` does. There is no short cut in here.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use serde::Deserialize;
 
+use super::child::{Listening, Place};
 use super::output;
 use crate::admin::{PurgeRequest, TableRows, Target};
 use crate::client::{Client, Options, Origin, What};
@@ -29,20 +25,20 @@ pub(super) struct DemoArgs {
 
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<u8> {
     let began = Instant::now();
-    let place = Place::new(args.keep)?;
+    let place = Place::new(&std::env::temp_dir(), "demo", args.keep)?;
     output::print(&output::bold("A sealed message waits, arrives and vanishes"))?;
 
-    let mut relay = RelayProcess::start(&place.0, "127.0.0.1:0")?;
+    let mut relay = Listening::relay(&place, "127.0.0.1:0", &[])?;
     step(1, "A relay starts.")?;
-    note(&format!("{} · data in {} · key {}", relay.listening, place.0.display(), relay.fingerprint))?;
+    note(&format!("{} · data in {} · key {}", relay.listening(), place.path().display(), relay.fingerprint()))?;
 
-    let (mut bob, _words) = Client::init(&place.path("bob"), options("bob", &relay)?).await?;
+    let (mut bob, _words) = Client::init(&place.path().join("bob"), options("bob", &relay)?).await?;
     let link = bob.invite(Some("alice")).await?;
     drop(bob);
     step(2, "Bob makes an account and an invite, and goes offline.")?;
     note(&format!("{}…", link.to_string().chars().take(72).collect::<String>()))?;
 
-    let (mut alice, _words) = Client::init(&place.path("alice"), options("alice", &relay)?).await?;
+    let (mut alice, _words) = Client::init(&place.path().join("alice"), options("alice", &relay)?).await?;
     alice.add("bob", &link).await?;
     for text in MESSAGES {
         alice.send("bob", text).await?;
@@ -67,10 +63,10 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<u8> {
     }
 
     relay.kill()?;
-    relay = RelayProcess::start(&place.0, &relay.address())?;
+    relay = Listening::relay(&place, relay.address(), &[])?;
     step(5, "The relay is killed (SIGKILL) and started again. Nothing that it said 202 to is lost.")?;
 
-    let mut bob = Client::open(&place.path("bob")).await?;
+    let mut bob = Client::open(&place.path().join("bob")).await?;
     step(6, "Bob comes back by long poll, opens, checks, keeps, and only then acknowledges.")?;
     let read = show_texts(&mut bob).await?;
     ensure!(read == MESSAGES.len(), "{read} of {} messages arrived", MESSAGES.len());
@@ -117,9 +113,9 @@ async fn show_texts(client: &mut Client) -> anyhow::Result<usize> {
     Ok(texts)
 }
 
-fn options(name: &str, relay: &RelayProcess) -> anyhow::Result<Options> {
-    let origin = Origin::parse(&relay.origin)?;
-    Ok(Options { relay_key: Some(relay.fingerprint.clone()), name: Some(name.into()), ..Options::new(origin) })
+fn options(name: &str, relay: &Listening) -> anyhow::Result<Options> {
+    let origin = Origin::parse(relay.origin())?;
+    Ok(Options { relay_key: Some(relay.fingerprint().to_string()), name: Some(name.into()), ..Options::new(origin) })
 }
 
 fn step(number: u8, text: &str) -> anyhow::Result<()> {
@@ -128,98 +124,6 @@ fn step(number: u8, text: &str) -> anyhow::Result<()> {
 
 fn note(text: &str) -> anyhow::Result<()> {
     output::print(&format!("   {text}"))
-}
-
-/// A fresh temporary directory, gone at the end.
-struct Place(PathBuf, bool);
-
-impl Place {
-    fn new(keep: bool) -> anyhow::Result<Self> {
-        let parent = std::env::temp_dir();
-        for attempt in 0..ATTEMPTS {
-            let path = parent.join(format!("restante-demo-{}-{attempt}", std::process::id()));
-            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self(path, keep)),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error).with_context(|| format!("cannot make {}", path.display())),
-            }
-        }
-        anyhow::bail!("cannot make a fresh directory in {}", parent.display())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.path("data")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.1 {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
-/// `restante serve` as a child; killed when dropped.
-struct RelayProcess {
-    child: Child,
-    listening: String,
-    origin: String,
-    fingerprint: String,
-}
-
-/// The line that `serve --json` prints.
-#[derive(Deserialize)]
-struct Listening {
-    listening: String,
-    origins: Vec<String>,
-    fingerprint: String,
-}
-
-impl RelayProcess {
-    /// Starts it with nothing configured, from the place itself, so that no relay.toml around here has a say.
-    fn start(place: &Path, listen: &str) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RESTANTE_")) {
-            command.env_remove(name);
-        }
-        let mut child = command
-            .args(["serve", "--json", "--listen", listen, "--data", "data"])
-            .current_dir(place)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(place.join("relay.log"))?)
-            .spawn()?;
-        let stdout = child.stdout.take().context("the relay has no stdout")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let said: Listening = serde_json::from_str(&line).with_context(|| {
-            format!("the relay did not start: {}", std::fs::read_to_string(place.join("relay.log")).unwrap_or_default().trim())
-        })?;
-        let origin = said.origins.first().cloned().unwrap_or_else(|| said.listening.clone());
-        Ok(Self { child, listening: said.listening, origin, fingerprint: said.fingerprint })
-    }
-
-    /// `127.0.0.1:PORT`, to start at the same place again.
-    fn address(&self) -> String {
-        self.origin.trim_start_matches("http://").to_string()
-    }
-
-    fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for RelayProcess {
-    fn drop(&mut self) {
-        let _ = self.kill();
-    }
 }
 
 fn envelopes(tables: &[TableRows]) -> anyhow::Result<Waiting> {
@@ -276,4 +180,3 @@ const ROWS: u64 = 20;
 /// The columns worth a reader's glance.
 const COLUMNS: [&str; 5] = ["mailbox", "seq", "expires_at", "wrap", "body"];
 const POLL_SECS: u64 = 10;
-const ATTEMPTS: u32 = 100;

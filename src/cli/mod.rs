@@ -5,7 +5,12 @@
 //! hint and turns into one.
 
 #[cfg(feature = "server")]
+mod bench;
+#[cfg(feature = "server")]
 mod check;
+#[cfg(feature = "server")]
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "the demo, which needs both, shows more of a relay"))]
+mod child;
 #[cfg(feature = "client")]
 pub mod client;
 mod completions;
@@ -18,6 +23,8 @@ mod explain_db;
 mod failure;
 #[cfg(feature = "server")]
 mod healthcheck;
+#[cfg(feature = "server")]
+mod notice;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the client alone prints less than the relay's commands"))]
 mod output;
 #[cfg(feature = "server")]
@@ -72,6 +79,10 @@ enum Command {
     #[cfg(feature = "server")]
     #[command(subcommand)]
     Pass(pass::PassCommand),
+    /// Say something to everybody who uses the relay.
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Notice(notice::NoticeCommand),
     /// Remove what has expired, now.
     #[cfg(feature = "server")]
     Purge(purge::PurgeArgs),
@@ -90,6 +101,9 @@ enum Command {
     /// See the whole of it in three seconds: a relay, two people, a message that waits and vanishes.
     #[cfg(all(feature = "server", feature = "client"))]
     Demo(demo::DemoArgs),
+    /// Measure a relay on this machine: sends, receiving, idle memory, latency, reconnects.
+    #[cfg(feature = "server")]
+    Bench(bench::BenchArgs),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArgs),
     /// Print the version and what this program was built with.
@@ -113,6 +127,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         #[cfg(feature = "server")]
         Command::Pass(command) => block_on(pass::run(command)),
         #[cfg(feature = "server")]
+        Command::Notice(command) => block_on(notice::run(command)),
+        #[cfg(feature = "server")]
         Command::Purge(args) => block_on(purge::run(args)),
         #[cfg(feature = "server")]
         Command::Stats(args) => block_on(stats::run(args)),
@@ -124,6 +140,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         #[cfg(all(feature = "server", feature = "client"))]
         Command::Demo(args) => block_on(demo::run(args)),
+        #[cfg(feature = "server")]
+        Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Version => {
             output::print(&format!("restante {} ({})", env!("CARGO_PKG_VERSION"), BUILT_WITH.join(", ")))?;
@@ -152,6 +170,8 @@ Examples:
   restante stats --json                        totals, whether the relay runs or not
   restante purge --older-than 3d --dry-run     what a purge would remove
   restante pass create --uses 5 --expires 2d   a code for five registrations
+  restante notice set 'down on Sunday'         what clients show, as the operator's words
+  restante bench send idle --json              what a relay bears on this machine
 
 Exit codes:
    0  done                          70  the disk failed, and the relay stopped itself

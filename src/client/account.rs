@@ -82,7 +82,8 @@ impl Client {
             return Err(profile.bad("there is an account in it already", "use another directory: --profile DIR"));
         }
         let http = Http::new(&options.dial)?;
-        let relay = pinned(&http, &options, &info(&http).await?)?;
+        let said = info(&http).await?;
+        let relay = pinned(&http, &options, &said)?;
         let account_key = KeyPair::generate();
         let keys = Keys::generate();
         let list = keys.list(&account_key, 1, Hash::ZERO);
@@ -92,6 +93,7 @@ impl Client {
         let mut client = Self::of(profile, state, http, options.clock);
         client.renew_prekey().await?;
         client.fill_pool().await?;
+        client.take_notice_of(&said)?;
         Ok((client, Words::of(&account_key)))
     }
 
@@ -109,7 +111,8 @@ impl Client {
             );
         }
         let http = Http::new(&options.dial)?;
-        let relay = pinned(&http, &options, &info(&http).await?)?;
+        let said = info(&http).await?;
+        let relay = pinned(&http, &options, &said)?;
         if before.as_ref().is_some_and(|before| before.relay.key != relay.key) {
             return Err(profile.bad("it belongs to another relay", "recover into an empty one: --profile DIR"));
         }
@@ -129,6 +132,7 @@ impl Client {
             client.revoke_every_token().await?;
         }
         client.fill_pool().await?;
+        client.take_notice_of(&said)?;
         Ok(client)
     }
 
@@ -266,6 +270,8 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         stored_through: 0,
         acked_through: 0,
         gap: None,
+        notices_told: Vec::new(),
+        receipts: Default::default(),
     }
 }
 

@@ -82,6 +82,8 @@ impl Client {
             devices: BTreeMap::new(),
             list_told: None,
             fork_told: false,
+            receipts: Default::default(),
+            live: Default::default(),
         });
         let hello = Content::Hello {
             name: self.state.name.clone(),

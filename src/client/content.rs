@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{DeliveryToken, RelayKey, SignedList};
+use crate::protocol::{DeliveryToken, EnvelopeId, RelayKey, SignedList};
 
 /// The content of an opened message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +36,25 @@ pub(crate) enum Content {
     List {
         /// To the byte.
         device_list: SignedList,
+    },
+    /// What became of your texts.
+    Receipt {
+        /// They are safe on a device of mine.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        delivered: Vec<EnvelopeId>,
+        /// They were shown to me.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        read: Vec<EnvelopeId>,
+    },
+    /// Live: I am writing to you, or no longer.
+    Typing {
+        /// Which of the two.
+        active: bool,
+    },
+    /// Live: I am here, or leaving.
+    Presence {
+        /// Which of the two.
+        online: bool,
     },
     /// A type that this version does not know, or no JSON at all.
     #[serde(other)]

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use super::Client;
 use super::error::{Error, Result};
+use super::event::What;
 use super::http::NOTHING;
 use super::lists::{self, Succession};
 use super::session::info;
 use crate::protocol::TokenHash;
 use crate::protocol::accounts::AccountReply;
+use crate::protocol::info::Info;
 use crate::protocol::time::DAY;
 use crate::protocol::tokens::{ListTokensReply, ListTokensRequest, TOKENS_PAGE_MAX};
 
@@ -43,7 +45,7 @@ pub struct Check {
 
 impl Client {
     /// Looks at everything: reach, clock, key, login, list, prekey, mailbox, tokens, queue. Stops where the rest cannot be
-    /// looked at; changes nothing.
+    /// looked at. Changes nothing, but that a notice of the operator waits to be shown.
     pub async fn doctor(&mut self) -> Result<Vec<Check>> {
         let _lock = self.enter().await?;
         let mut checks = Vec::new();
@@ -61,6 +63,7 @@ impl Client {
         }
         checks.push(ok("key", format!("{}, as pinned", info.relay_key.fingerprint())));
         checks.push(clock_check(now, info.now));
+        checks.extend(self.notice_check(&info)?);
         let account: AccountReply = match self.authed(Method::GET, "/v1/account", NOTHING).await {
             Ok(account) => account,
             Err(error) => {
@@ -77,6 +80,22 @@ impl Client {
             n => warn("queue", format!("{n} messages wait to be sent"), "`restante client receive` tries again"),
         });
         Ok(checks)
+    }
+
+    /// Takes the operator's notice in; nothing where there is none.
+    fn notice_check(&mut self, info: &Info) -> Result<Option<Check>> {
+        if info.notice.is_none() {
+            return Ok(None);
+        }
+        if !self.take_notice_of(info)? {
+            let found = "the relay gives one that is not signed with its key; it is not shown";
+            return Ok(Some(warn("notice", found.into(), "ask the relay's operator by another way")));
+        }
+        let waits = self.state.inbox.iter().any(|event| matches!(event.what, What::Notice { .. }));
+        Ok(Some(match waits {
+            true => warn("notice", "the operator has something to say".into(), "`restante client receive` shows it"),
+            false => ok("notice", "the operator's was shown".into()),
+        }))
     }
 
     fn list_check(&self, account: &AccountReply) -> Check {

@@ -6,16 +6,18 @@ use super::error::Result;
 use super::event::What;
 use super::keys::REPLY_KEY_SECS;
 use super::lists::{self, Succession};
+use super::live::LiveSettings;
 use super::message::{Plain, Unwrapped, open, sealed_to, unwrap};
+use super::receipts::Pending;
 use super::state::{Contact, Mine, Peer, PeerKey};
 use crate::crypto::exchange;
 use crate::protocol::envelopes::Envelope;
 use crate::protocol::tokens::TokenKind;
-use crate::protocol::{AccountId, DeviceId, TokenHash};
+use crate::protocol::{AccountId, DeviceId, EnvelopeId, TokenHash};
 
 /// An opened message, and which reply key of ours it was sealed to.
-struct Opened {
-    plain: Plain,
+pub(super) struct Opened {
+    pub(super) plain: Plain,
     reply: Option<(DeviceId, u64)>,
 }
 
@@ -25,13 +27,15 @@ impl Client {
     pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<bool> {
         let Ok(unwrapped) = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange()) else { return Ok(false) };
         let Some(opened) = self.opened(&unwrapped) else { return Ok(false) };
+        // Only live envelopes have that one, and this one was stored.
+        if opened.plain.counter == 0 {
+            return Ok(true);
+        }
         if unwrapped.kind == TokenKind::Once.byte() {
             return self.take_hello(&unwrapped.token, opened).await;
         }
         let from = opened.plain.account;
-        let minted_for =
-            |contact: &&Contact| contact.account == from && contact.mine.iter().any(|mine| mine.hash == unwrapped.token);
-        if self.state.contacts.iter().find(minted_for).is_none() {
+        if self.state.holder(&from, &unwrapped.token).is_none() {
             return Ok(false);
         }
         if !self.is_device_of(&from, &opened.plain).await? {
@@ -42,12 +46,12 @@ impl Client {
         }
         self.take_fresh_token(&from, &unwrapped.token);
         self.answer_head(&from, &opened.plain);
-        self.act(&from, opened.plain);
+        self.act(&from, unwrapped.id, opened.plain);
         Ok(true)
     }
 
     /// Opens the seal with whichever own key it names.
-    fn opened(&self, unwrapped: &Unwrapped) -> Option<Opened> {
+    pub(super) fn opened(&self, unwrapped: &Unwrapped) -> Option<Opened> {
         let own = (&self.state.account, &self.state.device_id());
         self.state.candidates(sealed_to(&unwrapped.body)?).into_iter().find_map(|candidate| {
             let plain = open(&unwrapped.body, &unwrapped.id, own, &candidate.pair).ok()?;
@@ -112,13 +116,14 @@ impl Client {
         self.state.queue(*account, content, None);
     }
 
-    fn act(&mut self, account: &AccountId, plain: Plain) {
+    fn act(&mut self, account: &AccountId, id: EnvelopeId, plain: Plain) {
         let now = self.clock.now();
         let Some(contact) = self.state.contact(account) else { return };
         let from = contact.name.clone();
         let what = match Content::parse(&plain.content) {
             Content::Text { text } => {
-                What::Text { from, account: *account, device: plain.device, sent_at: plain.sent_at, text }
+                self.state.note_delivered(account, id, now);
+                What::Text { from, account: *account, device: plain.device, id: Some(id), sent_at: plain.sent_at, text }
             }
             Content::Welcome { token } => {
                 contact.token = token;
@@ -132,6 +137,13 @@ impl Client {
                 self.learn(account, &device_list).ok();
                 return;
             }
+            Content::Receipt { delivered, read } => {
+                // A sender's clock that runs ahead does not put it into the future.
+                self.state.take_receipt(account, &delivered, &read, plain.sent_at.min(now));
+                return;
+            }
+            // They are live or nothing.
+            Content::Typing { .. } | Content::Presence { .. } => return,
             Content::Hello { .. } | Content::Unknown => What::Unknown { from },
         };
         self.state.tell(now, what);
@@ -162,7 +174,9 @@ impl Client {
             Some((name, _)) => name,
             None => self.free_name(invite.name.as_deref().or(name.as_deref())),
         };
+        let (mut receipts, mut live) = (Pending::default(), LiveSettings::default());
         if let Some(before) = self.state.contact(&plain.account) {
+            (receipts, live) = (std::mem::take(&mut before.receipts), before.live);
             let hashes: Vec<TokenHash> = before.mine.iter().map(|mine| mine.hash).collect();
             self.state.revoking.extend(hashes);
             self.state.contacts.retain(|contact| contact.account != plain.account);
@@ -178,6 +192,8 @@ impl Client {
             devices: [(plain.device, peer)].into(),
             list_told: None,
             fork_told: false,
+            receipts,
+            live,
         });
         self.state.queue(plain.account, Content::Welcome { token: fresh }, None);
         self.state.tell(now, What::ContactAdded { from: name, account: plain.account });

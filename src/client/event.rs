@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{AccountId, DeviceId};
+use crate::protocol::{AccountId, DeviceId, EnvelopeId};
 
 /// Something to show. It is on the profile's disk until [`Client::shown`](super::Client::shown) says that it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,6 +14,27 @@ pub struct Event {
     /// What it is.
     #[serde(flatten)]
     pub what: What,
+}
+
+/// What somebody does right now; kept nowhere, and to be forgotten by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Live {
+    /// The contact is writing to us. Forget it after 10 seconds.
+    Typing {
+        /// The contact's name here.
+        from: String,
+        /// False: no longer.
+        active: bool,
+    },
+    /// The contact is there. Forget it after 150 seconds.
+    Presence {
+        /// The contact's name here.
+        from: String,
+        /// False: leaving.
+        online: bool,
+    },
 }
 
 /// What happened.
@@ -29,6 +50,9 @@ pub enum What {
         account: AccountId,
         /// The device that sent it.
         device: DeviceId,
+        /// The envelope's id, which a receipt names; none in events from before there were receipts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<EnvelopeId>,
         /// The sender's clock.
         sent_at: u64,
         /// As the sender wrote it: unfiltered, control characters too.
@@ -84,6 +108,13 @@ pub enum What {
     },
     /// The relay gives out places again that it gave before: it lost data, or was put back to an older copy.
     RelayWentBack,
+    /// What the relay's operator says to everybody. It is signed with the relay's key.
+    Notice {
+        /// As the operator wrote it: lines, but no other control characters.
+        text: String,
+        /// When, by the relay's clock.
+        set_at: u64,
+    },
 }
 
 impl std::fmt::Debug for What {
@@ -99,6 +130,7 @@ impl std::fmt::Debug for What {
             Self::Gap { .. } => "Gap",
             Self::Unopened { .. } => "Unopened",
             Self::RelayWentBack => "RelayWentBack",
+            Self::Notice { text, .. } => return write!(f, "Notice({} bytes)", text.len()),
         };
         f.write_str(name)
     }

@@ -89,7 +89,8 @@ impl Http {
         unreachable!("the loop ends by returning")
     }
 
-    async fn once<Q: Serialize, R: DeserializeOwned>(
+    /// Sends once, whatever comes of it.
+    pub(crate) async fn once<Q: Serialize, R: DeserializeOwned>(
         &self,
         method: Method,
         lane: Lane<'_>,

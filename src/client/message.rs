@@ -11,6 +11,7 @@ use crate::protocol::envelopes::{
     BODY_SIZES, Envelope, SEAL_OVERHEAD, WRAP_LENGTH, WRAP_OVERHEAD, key_id, seal_aad, seal_info, seal_signature_transcript,
     wrap_aad, wrap_info, wrap_key_context,
 };
+use crate::protocol::stream::LiveEnvelope;
 use crate::protocol::{AccountId, DeviceId, EnvelopeId, Hash, ListHead, SealingKey, Signature, TokenHash};
 
 /// One message, but for whom it is sealed to.
@@ -84,13 +85,36 @@ pub(crate) fn seal(plain: &Plain, to: &To<'_>, id: &EnvelopeId, device_key: &sig
     Some(body)
 }
 
+/// An envelope in its wrap, stored or live.
+pub(crate) struct Wrapped<'a> {
+    expires_at: u64,
+    wrap: &'a [u8],
+    body: &'a [u8],
+}
+
+impl<'a> From<&'a Envelope> for Wrapped<'a> {
+    fn from(envelope: &'a Envelope) -> Self {
+        Self { expires_at: envelope.expires_at, wrap: envelope.wrap.as_slice(), body: envelope.body.as_slice() }
+    }
+}
+
+impl<'a> From<&'a LiveEnvelope> for Wrapped<'a> {
+    fn from(envelope: &'a LiveEnvelope) -> Self {
+        Self { expires_at: envelope.expires_at, wrap: envelope.wrap.as_slice(), body: envelope.body.as_slice() }
+    }
+}
+
 /// Takes the relay's wrap off.
-pub(crate) fn unwrap(envelope: &Envelope, device: &DeviceId, sealing: &exchange::KeyPair) -> Result<Unwrapped, NotOpened> {
-    let whole: &[u8; WRAP_LENGTH] = envelope.wrap.as_slice().try_into().map_err(|_| NotOpened)?;
+pub(crate) fn unwrap<'a>(
+    envelope: impl Into<Wrapped<'a>>,
+    device: &DeviceId,
+    sealing: &exchange::KeyPair,
+) -> Result<Unwrapped, NotOpened> {
+    let Wrapped { expires_at, wrap, body } = envelope.into();
+    let whole: &[u8; WRAP_LENGTH] = wrap.try_into().map_err(|_| NotOpened)?;
     let (enc, nonce) = whole.split_first_chunk::<32>().ok_or(NotOpened)?;
     let nonce: &[u8; 12] = nonce.try_into().map_err(|_| NotOpened)?;
-    let aad = wrap_aad(device, envelope.expires_at);
-    let body = envelope.body.as_slice();
+    let aad = wrap_aad(device, expires_at);
     if !BODY_SIZES.contains(&body.len().saturating_sub(WRAP_OVERHEAD)) {
         return Err(NotOpened);
     }

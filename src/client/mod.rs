@@ -47,9 +47,13 @@ mod http;
 mod keys;
 mod link;
 mod lists;
+mod live;
 mod message;
+mod notice;
 mod origin;
+mod peer_keys;
 mod profile;
+mod receipts;
 mod receive;
 mod secret;
 mod sent;
@@ -62,6 +66,7 @@ mod tokens;
 mod vectors;
 mod words;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 pub use account::Options;
@@ -69,10 +74,12 @@ pub use clock::Clock;
 pub use contacts::ContactInfo;
 pub use doctor::{Check, Health};
 pub use error::{Error, Result};
-pub use event::{Event, What};
+pub use event::{Event, Live, What};
 pub use http::Dial;
 pub use link::Link;
+pub use live::LiveSettings;
 pub use origin::Origin;
+pub use receipts::{ReceiptSettings, Receipts};
 pub use sent::{Delivery, SENT_MAX, Sent};
 pub use subscription::{Heard, Subscription, Way};
 pub use words::Words;
@@ -89,6 +96,8 @@ pub struct Client {
     http: Http,
     session: Option<SessionToken>,
     clock: Clock,
+    /// When a contact was last told of typing.
+    typed: HashMap<AccountId, u64>,
 }
 
 impl Client {
@@ -144,7 +153,7 @@ impl Client {
     }
 
     fn of(profile: Profile, state: State, http: Http, clock: Clock) -> Self {
-        Self { profile, state, http, session: None, clock }
+        Self { profile, state, http, session: None, clock, typed: HashMap::new() }
     }
 
     /// Takes the profile for one operation: another process may have changed it since.

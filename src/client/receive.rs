@@ -99,7 +99,7 @@ impl Client {
     /// The event was shown; it is not given again.
     pub async fn shown(&mut self, event: &Event) -> Result<()> {
         let _lock = self.enter().await?;
-        self.state.inbox.retain(|waiting| waiting.number != event.number);
+        self.state.note_shown(event.number, self.clock.now());
         self.save()
     }
 

@@ -14,10 +14,9 @@ use super::error::{Error, Result};
 use super::http::Lane;
 use super::message::{CONTENT_BYTES_MAX, Plain, To, seal};
 use super::state::{Outgoing, State};
-use crate::crypto::{exchange, random, sign};
+use crate::crypto::random;
 use crate::protocol::envelopes::{ListName, Sealed, SendReply, SendRequest};
-use crate::protocol::keys::{KeysReply, KeysRequest, Prekey, prekey_transcript};
-use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, ErrorCode, SealingKey};
+use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, ErrorCode, SealingKey};
 
 /// A text that was sent, or is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +25,9 @@ pub struct Sent {
     pub id: EnvelopeId,
     /// The contact's name at the time.
     pub to: String,
+    /// The contact's account; none for what was sent before there were receipts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// When `send` was called, Unix seconds.
     pub at: u64,
     /// How far it came.
@@ -33,7 +35,7 @@ pub struct Sent {
     pub state: Delivery,
 }
 
-/// How far a message came. Whether anybody fetched it the relay does not say.
+/// How far a message came. The relay does not say whether anybody fetched it; the contact may, by a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -46,6 +48,23 @@ pub enum Delivery {
         expires_at: u64,
         /// Devices whose mailbox was full.
         full: usize,
+    },
+    /// A device of the contact's has it safe.
+    Delivered {
+        /// When they said so, at the latest.
+        #[serde(rename = "delivered_at")]
+        at: u64,
+    },
+    /// It was shown to the contact.
+    Read {
+        /// When they said so, at the latest.
+        #[serde(rename = "read_at")]
+        at: u64,
+    },
+    /// Its time at the relay is over and no receipt has come: nobody fetched it, or the contact sends none. Never stored.
+    ExpiredUnread {
+        /// Until when it waited.
+        expires_at: u64,
     },
     /// Refused for good.
     Failed {
@@ -74,7 +93,7 @@ impl Client {
         }
         let id = self.state.queue(account, content, None);
         let now = self.clock.now();
-        self.state.sent.push(Sent { id, to: to.to_string(), at: now, state: Delivery::Queued });
+        self.state.sent.push(Sent { id, to: to.to_string(), account: Some(account), at: now, state: Delivery::Queued });
         let surplus = self.state.sent.len().saturating_sub(SENT_MAX);
         self.state.sent.drain(..surplus);
         self.save()?;
@@ -86,13 +105,17 @@ impl Client {
     }
 
     /// What was sent, oldest first; the last [`SENT_MAX`] of it.
-    pub fn sent(&self) -> &[Sent] {
-        &self.state.sent
+    pub fn sent(&self) -> Vec<Sent> {
+        let now = self.clock.now();
+        self.state.sent.iter().map(|sent| sent.as_of(now)).collect()
     }
 
-    /// Sends what is queued, in order; to one contact, or to all. What could not go out stays queued and holds up the rest
+    /// Sends what is queued, and the receipts that are due, in order; to one contact, or to all. What could not go out stays queued and holds up the rest
     /// for that contact; what was refused for good is dropped. Gives the errors of both.
     pub(super) async fn flush(&mut self, only: Option<AccountId>) -> Result<Vec<(EnvelopeId, Error)>> {
+        if self.state.queue_due_receipts(only, self.clock.now()) {
+            self.save()?;
+        }
         let (mut problems, mut held_up) = (Vec::new(), HashSet::new());
         let ids: Vec<EnvelopeId> = self.state.outbox.iter().map(|outgoing| outgoing.id).collect();
         for id in ids {
@@ -114,7 +137,9 @@ impl Client {
                 }
             };
             self.state.outbox.retain(|outgoing| outgoing.id != id);
-            if let Some(sent) = self.state.sent.iter_mut().find(|sent| sent.id == id) {
+            // A receipt may have overtaken the answer to the first try.
+            let awaits = |sent: &&mut Sent| sent.id == id && sent.state == Delivery::Queued;
+            if let Some(sent) = self.state.sent.iter_mut().find(awaits) {
                 sent.state = outcome;
             }
             self.save()?;
@@ -147,65 +172,64 @@ impl Client {
         let keys = self.keys_for(&outgoing.to, &token).await?;
         let now = self.clock.now();
         let list = self.state.contact(&outgoing.to).ok_or(GONE)?.devices_listed();
-        let (own_head, content, device_key) = (self.state.own_list().head(), outgoing.content.bytes(), self.state.device_key());
+        let content = outgoing.content.bytes();
+        let letter = Letter { id, to: &outgoing.to, list: &list, keys: &keys, content, sent_at: now };
         let mut sealed = Vec::with_capacity(list.entries.len());
         for entry in &list.entries {
             let counter = self.state.counter(id, &outgoing.to, &entry.device);
-            let plain = Plain {
-                account: self.state.account,
-                device: self.state.device_id(),
-                head: own_head,
-                recipient_head: list.head(),
-                counter,
-                sent_at: now,
-                reply_key: self.state.new_reply_key(entry.device, counter, now),
-                content: content.clone(),
-            };
-            let key = keys.get(&entry.device).ok_or(GONE)?;
-            let to = To { account: &outgoing.to, device: &entry.device, key };
-            let body = seal(&plain, &to, id, &device_key).ok_or(Error::Untrue("a key of the recipient's cannot be used"))?;
-            sealed.push(Sealed { device: entry.device, body: Bytes(body) });
+            let reply_key = self.state.new_reply_key(entry.device, counter, now);
+            sealed.push(self.state.sealed(&letter, &entry.device, counter, reply_key)?);
         }
         self.save()?;
-        let list = ListName { epoch: list.epoch, version: list.version };
-        Ok(SendRequest { token, id: *id, list, sealed, expires_in: None, live: None })
+        Ok(SendRequest { token, id: *id, list: letter.list_name(), sealed, expires_in: None, live: None })
     }
+}
 
-    /// A key to seal to for every device of a contact: the newest good reply key, else the prekey that it signed.
-    async fn keys_for(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<HashMap<DeviceId, SealingKey>> {
-        let now = self.clock.now();
-        let contact = self.state.contact(account).ok_or(GONE)?;
-        let listed = contact.devices_listed();
-        let replies = |device: &DeviceId| {
-            let peer = contact.devices.get(device)?;
-            peer.reply_key.as_ref().filter(|reply| now < reply.good_until).map(|reply| reply.key)
+impl Sent {
+    fn as_of(&self, now: u64) -> Self {
+        let state = match self.state {
+            Delivery::Accepted { expires_at, .. } if expires_at <= now => Delivery::ExpiredUnread { expires_at },
+            _ => self.state.clone(),
         };
-        let mut keys: HashMap<DeviceId, SealingKey> =
-            listed.entries.iter().filter_map(|entry| Some((entry.device, replies(&entry.device)?))).collect();
-        if keys.len() == listed.entries.len() {
-            return Ok(keys);
-        }
-        let published = self.look_up(account, token).await?;
-        let name = self.state.contact(account).map(|contact| contact.name.clone()).unwrap_or_default();
-        for entry in &self.state.contact(account).ok_or(GONE)?.devices_listed().entries {
-            if keys.contains_key(&entry.device) {
-                continue;
-            }
-            let key = checked_prekey(account, &entry.device, &published.prekeys, now)?;
-            keys.insert(entry.device, key.ok_or_else(|| Error::NoKey { to: name.clone() })?);
-        }
-        Ok(keys)
+        Self { state, ..self.clone() }
     }
+}
 
-    /// The list and prekeys that a token leads to; the list is learned.
-    pub(super) async fn look_up(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<KeysReply> {
-        let reply: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: token.clone() }).await?;
-        self.learn(account, &reply.device_list)?;
-        Ok(reply)
+/// A message to a contact, but for what is of one device's copy.
+pub(super) struct Letter<'a> {
+    pub(super) id: &'a EnvelopeId,
+    pub(super) to: &'a AccountId,
+    pub(super) list: &'a DeviceList,
+    pub(super) keys: &'a HashMap<DeviceId, SealingKey>,
+    pub(super) content: Vec<u8>,
+    pub(super) sent_at: u64,
+}
+
+impl Letter<'_> {
+    pub(super) fn list_name(&self) -> ListName {
+        ListName { epoch: self.list.epoch, version: self.list.version }
     }
 }
 
 impl State {
+    /// One device's copy of a message.
+    pub(super) fn sealed(&self, letter: &Letter<'_>, device: &DeviceId, counter: u64, reply_key: SealingKey) -> Result<Sealed> {
+        let plain = Plain {
+            account: self.account,
+            device: self.device_id(),
+            head: self.own_list().head(),
+            recipient_head: letter.list.head(),
+            counter,
+            sent_at: letter.sent_at,
+            reply_key,
+            content: letter.content.clone(),
+        };
+        let to = To { account: letter.to, device, key: letter.keys.get(device).ok_or(GONE)? };
+        let body = seal(&plain, &to, letter.id, &self.device_key());
+        let body = body.ok_or(Error::Untrue("a key of the recipient's cannot be used"))?;
+        Ok(Sealed { device: *device, body: Bytes(body) })
+    }
+
     /// Puts a message into the outbox.
     pub(crate) fn queue(&mut self, to: AccountId, content: Content, token: Option<DeliveryToken>) -> EnvelopeId {
         let id = EnvelopeId(random::bytes());
@@ -233,18 +257,6 @@ impl State {
     }
 }
 
-/// A device's good prekey among those that a relay shows: only one that the device signed for this account is taken.
-fn checked_prekey(account: &AccountId, device: &DeviceId, shown: &[Prekey], now: u64) -> Result<Option<SealingKey>> {
-    let Some(prekey) = shown.iter().find(|prekey| prekey.device == *device && now < prekey.expires_at) else {
-        return Ok(None);
-    };
-    let transcript = prekey_transcript(account, device, &prekey.prekey, prekey.expires_at);
-    sign::verify(&device.0, &transcript, &prekey.signature.0)
-        .map_err(|_| Error::Untrue("a prekey is not signed by the device that it is said to be of"))?;
-    exchange::check_key(&prekey.prekey.0).map_err(|_| Error::Untrue("a prekey is weak or not canonical"))?;
-    Ok(Some(prekey.prekey))
-}
-
 /// The error of one message among those of a flush: its own, or that of the one before it in the queue.
 pub(super) fn problem_of(id: EnvelopeId, to: &str, mut problems: Vec<(EnvelopeId, Error)>, queued: bool) -> Error {
     let place = problems.iter().position(|(of, _)| *of == id).unwrap_or(problems.len().saturating_sub(1));
@@ -253,7 +265,7 @@ pub(super) fn problem_of(id: EnvelopeId, to: &str, mut problems: Vec<(EnvelopeId
 }
 
 /// The contact was revoked while a message to it was on its way.
-const GONE: Error = Error::Untrue("the contact is no longer there");
+pub(super) const GONE: Error = Error::Untrue("the contact is no longer there");
 const NO_NEWER_LIST: Error = Error::Untrue("the relay says that the recipient's device list changed, and shows no newer one");
 /// How often a list may change between sealing and sending.
 const LIST_CHANGES_MAX: u32 = 3;
@@ -261,32 +273,3 @@ const LIST_CHANGES_MAX: u32 = 3;
 const OUTBOX_MAX: usize = 1_000;
 /// How many sent texts are remembered.
 pub const SENT_MAX: usize = 200;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::Signature;
-
-    #[test]
-    fn a_prekey_is_taken_only_as_its_device_signed_it() {
-        let device_key = sign::KeyPair::generate();
-        let (account, device) = (AccountId([1; 32]), DeviceId(device_key.public()));
-        let signed = |by: &sign::KeyPair, account: &AccountId, key: [u8; 32]| {
-            let prekey = SealingKey(key);
-            let signature = Signature(by.sign(&prekey_transcript(account, &device, &prekey, 100)));
-            vec![Prekey { device, prekey, expires_at: 100, signature }]
-        };
-        let key = exchange::KeyPair::generate().public();
-        let good = signed(&device_key, &account, key);
-        assert_eq!(checked_prekey(&account, &device, &good, 99).expect("signed"), Some(SealingKey(key)));
-        assert_eq!(checked_prekey(&account, &device, &good, 100).expect("nothing shown"), None, "expired");
-        assert_eq!(checked_prekey(&account, &device, &[], 0).expect("nothing shown"), None);
-        let mut longer = good.clone();
-        longer[0].expires_at += 1;
-        let by_another = signed(&sign::KeyPair::generate(), &account, key);
-        let of_another = signed(&device_key, &AccountId([2; 32]), key);
-        for bad in [longer, by_another, of_another, signed(&device_key, &account, [0; 32])] {
-            assert!(checked_prekey(&account, &device, &bad, 99).is_err());
-        }
-    }
-}

@@ -11,12 +11,14 @@ use super::content::Content;
 use super::counters::Counters;
 use super::event::{Event, What};
 use super::keys::{Prekey, ReplyKey};
+use super::live::LiveSettings;
+use super::receipts::{Pending, ReceiptSettings};
 use super::secret::Secret;
 use super::sent::Sent;
 use crate::crypto::sign;
 use crate::protocol::envelopes::Gap;
 use crate::protocol::{
-    AccountId, DeliveryToken, DeviceId, DeviceList, EnvelopeId, RelayKey, SealingKey, SignedList, TokenHash,
+    AccountId, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, RelayKey, SealingKey, SignedList, TokenHash,
 };
 
 /// Everything.
@@ -52,6 +54,11 @@ pub(crate) struct State {
     pub(crate) acked_through: u64,
     /// The gap that was told, until it is acknowledged.
     pub(crate) gap: Option<Gap>,
+    /// Hashes of the operator's notices that were told, oldest first.
+    #[serde(default)]
+    pub(crate) notices_told: Vec<Hash>,
+    #[serde(default)]
+    pub(crate) receipts: ReceiptSettings,
 }
 
 /// The relay of this profile.
@@ -91,6 +98,12 @@ pub(crate) struct Contact {
     /// Our list's (epoch, version) that we last sent them unasked.
     pub(crate) list_told: Option<(u32, u64)>,
     pub(crate) fork_told: bool,
+    /// What they are still to be told of their texts.
+    #[serde(default)]
+    pub(crate) receipts: Pending,
+    /// What they may see of us while we are here.
+    #[serde(default)]
+    pub(crate) live: LiveSettings,
 }
 
 /// A token that a contact holds.
@@ -150,6 +163,12 @@ impl State {
         self.contacts.iter_mut().find(|contact| contact.account == *account)
     }
 
+    /// The contact whose account this is, where that token was made for it.
+    pub(crate) fn holder(&self, account: &AccountId, token: &TokenHash) -> Option<&Contact> {
+        let holds = |contact: &&Contact| contact.account == *account && contact.mine.iter().any(|mine| mine.hash == *token);
+        self.contacts.iter().find(holds)
+    }
+
     /// Adds an event to those to be shown.
     pub(crate) fn tell(&mut self, at: u64, what: What) {
         self.events += 1;
@@ -183,6 +202,18 @@ pub(crate) mod tests {
             "inbox": [], "events": 0, "outbox": [], "sent": [], "stored_through": 0, "acked_through": 0,
         });
         serde_json::from_value(json).expect("a state")
+    }
+
+    /// A contact without devices.
+    pub(crate) fn contact(name: &str, account: AccountId) -> Contact {
+        let json = serde_json::json!({
+            "name": name, "account": account, "token": DeliveryToken([7; 32]), "ready": true, "mine": [], "devices": {},
+            "list": {
+                "list_key_certificate": Bytes::default(), "list": Bytes::default(), "signature": Signature([0; 64]),
+            },
+            "fork_told": false,
+        });
+        serde_json::from_value(json).expect("a contact")
     }
 
     #[test]

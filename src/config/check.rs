@@ -26,8 +26,12 @@ pub fn check(config: &Config, source: impl Fn(&str) -> Source) -> Vec<Problem> {
     if let Err((message, hint)) = data(&config.server.data) {
         report("server.data", message, Some(hint));
     }
-    for (message, hint) in origins(&config.server.origins, config.server.plain_http) {
-        report("server.origins", message, Some(hint));
+    for (key, list, of) in
+        [("server.origins", &config.server.origins, &DIALLED), ("server.web_origins", &config.server.web_origins, &PAGES)]
+    {
+        for (message, hint) in origins(list, config.server.plain_http, of) {
+            report(key, message, Some(hint));
+        }
     }
     for network in &config.server.trusted_proxies {
         if let Err((message, hint)) = network_of(network) {
@@ -98,35 +102,58 @@ fn data(data: &Path) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn origins(origins: &[String], plain_http: bool) -> Vec<Wrong> {
+/// What is said of origins of one kind.
+struct Words {
+    example: &'static str,
+    too_many: &'static str,
+    form: &'static str,
+    danger: &'static str,
+    safer: &'static str,
+}
+
+const DIALLED: Words = Words {
+    example: "https://relay.example:443",
+    too_many: "keep those that clients dial",
+    form: "the one form that is signed",
+    danger: "others can take over sessions",
+    safer: "put a proxy with TLS in front and write https://",
+};
+
+const PAGES: Words = Words {
+    example: "https://app.example:443",
+    too_many: "keep those whose pages may use the relay",
+    form: "the one form that is compared, with its port",
+    danger: "others can put their own page in its place",
+    safer: "serve the page over https://",
+};
+
+fn origins(origins: &[String], plain_http: bool, of: &Words) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     if origins.len() > ORIGINS_MAX {
-        wrong
-            .push((format!("{} origins, and {ORIGINS_MAX} is the most", origins.len()), "keep those that clients dial".into()));
+        wrong.push((format!("{} origins, and {ORIGINS_MAX} is the most", origins.len()), of.too_many.into()));
     }
     for (at, origin) in origins.iter().enumerate() {
         if origins[..at].contains(origin) {
             wrong.push((format!("`{origin}` stands there twice"), "remove one".into()));
-        } else if let Err(problem) = check_origin(origin, plain_http) {
+        } else if let Err(problem) = check_origin(origin, plain_http, of) {
             wrong.push(problem);
         }
     }
     wrong
 }
 
-fn check_origin(origin: &str, plain_http: bool) -> Result<(), Wrong> {
-    let example = "such as \"https://relay.example:443\": scheme, host and port, nothing after".to_string();
+fn check_origin(origin: &str, plain_http: bool, of: &Words) -> Result<(), Wrong> {
+    let example = format!("such as \"{}\": scheme, host and port, nothing after", of.example);
     let Some((scheme, host, port)) = canonical(origin) else {
         return Err((format!("`{origin}` is not an origin"), example));
     };
     let written = format!("{scheme}://{host}:{port}");
     if written != origin {
-        return Err((format!("`{origin}` is not in the one form that is signed"), format!("write \"{written}\"")));
+        return Err((format!("`{origin}` is not in {}", of.form), format!("write \"{written}\"")));
     }
     if scheme == "http" && !is_loopback(origin) && !host.ends_with(".onion") && !plain_http {
-        let message = format!("`{origin}` is plain HTTP over a network, where others can take over sessions");
-        let hint = "put a proxy with TLS in front and write https://, or set server.plain_http = true";
-        return Err((message, hint.into()));
+        let message = format!("`{origin}` is plain HTTP over a network, where {}", of.danger);
+        return Err((message, format!("{}, or set server.plain_http = true", of.safer)));
     }
     Ok(())
 }

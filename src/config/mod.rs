@@ -43,6 +43,8 @@ pub struct Server {
     pub data: PathBuf,
     /// The public origins (`https://relay.example:443`); none: the loopback or socket address itself.
     pub origins: Vec<String>,
+    /// The origins of web pages that may use the relay from a browser (`https://app.example:443`).
+    pub web_origins: Vec<String>,
     /// Whether `http://` origins may be other than loopback and `.onion`: sessions then travel in the clear.
     pub plain_http: bool,
     /// Who may register: `auto` (open on loopback and unix sockets, else by pass), `open`, `pass`, `closed`.
@@ -107,6 +109,7 @@ impl Default for Server {
             listen: "127.0.0.1:8484".into(),
             data: "restante-data".into(),
             origins: Vec::new(),
+            web_origins: Vec::new(),
             plain_http: false,
             registration: Registration::Auto,
             trusted_proxies: Vec::new(),

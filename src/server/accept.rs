@@ -28,6 +28,7 @@ use super::connection::{Patience, Phase, Timed};
 use crate::api::extract::{Caller, check_head};
 use crate::api::routes::template;
 use crate::api::stream::{self, Agreed};
+use crate::api::web;
 use crate::service::Relay;
 use crate::service::rates::Prefix;
 
@@ -130,8 +131,11 @@ impl Hall {
         let began = clock.elapsed();
         let (method, route) = (logged(request.method()), template(request.uri().path()));
         let size = size_class(request.headers());
-        let reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
+        let page = web::judge(self.relay.web_origins(), request.headers());
+        let preflight = || page.preflight(request.method(), request.uri().path(), request.headers());
+        let mut reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
             Err(refusal) => refusal.reply(),
+            Ok(()) if let Some(reply) = preflight() => reply,
             Ok(()) => {
                 let caller = Caller(self.caller(request.headers(), address));
                 request.extensions_mut().insert(caller);
@@ -140,6 +144,7 @@ impl Hall {
                 reply
             }
         };
+        page.dress(&mut reply);
         let micros = clock.elapsed().saturating_sub(began).as_micros() as u64;
         tracing::info!(method, route, size, status = reply.status().as_u16(), micros, "answered");
         reply
@@ -234,6 +239,7 @@ fn logged(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::POST => "POST",
         Method::PUT => "PUT",
+        Method::OPTIONS => "OPTIONS",
         _ => "-",
     }
 }

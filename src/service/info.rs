@@ -19,7 +19,7 @@ impl Relay {
             retention_secs: settings.retention_secs,
             now: self.now(),
             limits: settings.limits.table(),
-            notice: None,
+            notice: self.notice().borrow().as_deref().cloned(),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod health;
 pub mod info;
 pub mod keys;
 mod live;
+pub mod notices;
 pub mod passes;
 pub mod purge;
 pub mod rates;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub registration: Registration,
     /// The origins under which proofs are accepted, canonical, at most [`ORIGINS_MAX`].
     pub origins: Vec<String>,
+    /// The origins of web pages that may use the relay, canonical.
+    pub web_origins: Vec<String>,
     /// The relay's name.
     pub relay_key: sign::KeyPair,
     /// Whether the disk has room for more; asked at most once in five seconds.
@@ -76,6 +79,7 @@ struct Inner {
     wakeups: Arc<wakeups::Wakeups>,
     live: Arc<live::Live>,
     health: health::Health,
+    notice: notices::Board,
     purging: tokio::sync::Mutex<()>,
     stopping: CancellationToken,
 }
@@ -96,6 +100,7 @@ impl Relay {
                 wakeups,
                 live: Arc::default(),
                 health: health::Health::default(),
+                notice: notices::Board::default(),
                 purging: tokio::sync::Mutex::new(()),
                 stopping: CancellationToken::new(),
                 settings,
@@ -105,6 +110,7 @@ impl Relay {
             }),
         };
         relay.set_clock().await?;
+        relay.put_up_notice().await?;
         Ok(relay)
     }
 
@@ -126,6 +132,16 @@ impl Relay {
     /// The bounds in force.
     pub fn limits(&self) -> &Limits {
         &self.inner.settings.limits
+    }
+
+    /// The origins under which proofs are accepted.
+    pub fn origins(&self) -> &[String] {
+        &self.inner.settings.origins
+    }
+
+    /// The origins of web pages that may use the relay.
+    pub fn web_origins(&self) -> &[String] {
+        &self.inner.settings.web_origins
     }
 
     /// The relay's own time, Unix seconds.

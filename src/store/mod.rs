@@ -51,7 +51,7 @@ pub type CommitListener = Arc<dyn Fn(&[DeviceId]) + Send + Sync>;
 
 /// Everything a relay needs kept.
 #[async_trait]
-pub trait Store: Accounts + Tokens + Envelopes + Keys + Passes + Upkeep {
+pub trait Store: Accounts + Tokens + Envelopes + Keys + Passes + Notices + Upkeep {
     /// Puts the listener in place; one, before the first request.
     fn on_commit(&self, listener: CommitListener);
 
@@ -319,6 +319,25 @@ pub trait Passes: Send + Sync {
 
     /// Deletes a pass; false when there is none.
     async fn revoke_pass(&self, hash: Hash) -> Result<bool>;
+}
+
+/// What the operator has to say to everybody, as it is kept: unsigned, because whoever reads it has the relay key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptNotice {
+    /// As the operator wrote it.
+    pub text: String,
+    /// When.
+    pub set_at: u64,
+}
+
+/// The operator's notice: one, or none.
+#[async_trait]
+pub trait Notices: Send + Sync {
+    /// Puts a notice in the place of the one before, or takes that back; true when there was one before.
+    async fn put_notice(&self, notice: Option<KeptNotice>) -> Result<bool>;
+
+    /// The notice that stands.
+    async fn notice(&self) -> Result<Option<KeptNotice>>;
 }
 
 /// One turn of a purge.

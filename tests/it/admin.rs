@@ -26,7 +26,7 @@ fn database_bytes(directory: &Path) -> u64 {
 }
 
 /// Calls it on a running relay, and on the same relay stopped.
-fn both_ways(check: impl Fn(&dyn Fn(&[&str]) -> Done, &Path)) {
+pub(crate) fn both_ways(check: impl Fn(&dyn Fn(&[&str]) -> Done, &Path)) {
     let directory = TempDir::new().expect("a directory");
     let relay = serve_in(directory.path(), &[]);
     relay.ready();

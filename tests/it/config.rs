@@ -144,6 +144,17 @@ fn both_sides_of_every_border() {
             "server.origins",
             "https://a:1,https://a:2,https://a:3,https://a:4,https://a:5,https://a:6,https://a:7,https://a:8,https://a:9",
         ),
+        ("server.web_origins", "https://app.example"),
+        ("server.web_origins", "https://app.example:443/page"),
+        ("server.web_origins", "https://App.example:443"),
+        ("server.web_origins", "null"),
+        ("server.web_origins", "*"),
+        ("server.web_origins", "http://app.example:80"),
+        ("server.web_origins", "https://a:1,https://a:1"),
+        (
+            "server.web_origins",
+            "https://a:1,https://a:2,https://a:3,https://a:4,https://a:5,https://a:6,https://a:7,https://a:8,https://a:9",
+        ),
         ("server.trusted_proxies", "10.0.0.1"),
         ("server.trusted_proxies", "10.0.0.1/8"),
         ("server.disk_bytes_max", "16777215"),
@@ -177,6 +188,11 @@ fn both_sides_of_every_border() {
         ("server.origins", "http://[::1]:8484,http://localhost:8484,http://127.0.0.1:8484"),
         ("server.origins", "http://abcdef.onion:80"),
         ("server.origins", "https://a:1,https://a:2,https://a:3,https://a:4,https://a:5,https://a:6,https://a:7,https://a:8"),
+        ("server.web_origins", "https://app.example:443,http://localhost:5173,http://abcdef.onion:80"),
+        (
+            "server.web_origins",
+            "https://a:1,https://a:2,https://a:3,https://a:4,https://a:5,https://a:6,https://a:7,https://a:8",
+        ),
         ("server.trusted_proxies", "10.0.0.0/8,fd00::/8,127.0.0.1/32"),
         ("server.disk_bytes_max", "16777216"),
         ("retention.secs", "604800"),
@@ -201,6 +217,11 @@ fn what_depends_on_another_key_is_refused_together_with_it() {
     let origins = ("server.origins", "https://relay.example:443");
     good("", &[], &[("server.listen", "0.0.0.0:80"), origins]);
     good("", &[], &[("server.origins", "http://relay.lan:80"), ("server.plain_http", "true")]);
+    good("", &[], &[("server.web_origins", "http://app.lan:80"), ("server.plain_http", "true")]);
+    let shown = problem("", &[], &[("server.web_origins", "https://app.example")]);
+    assert!(shown.ends_with("with its port / write \"https://app.example:443\""), "{shown}");
+    let shown = problem("", &[], &[("server.web_origins", "http://app.lan:80")]);
+    assert!(shown.contains("put their own page in its place / serve the page over https://, or set server.plain"), "{shown}");
     let shown = problem("", &[], &[("limits.expires_in_secs_min", "7200"), ("retention.secs", "7199")]);
     assert!(shown.contains("retention.secs"), "{shown}");
 }
@@ -234,7 +255,7 @@ fn every_key_in_the_file_has_its_reason_and_its_name_in_the_environment() {
             comment.clear();
         }
     }
-    assert_eq!(keys, 12 + Limits::NAMES.len(), "a key was added: document it, and count it here");
+    assert_eq!(keys, 13 + Limits::NAMES.len(), "a key was added: document it, and count it here");
 }
 
 #[test]

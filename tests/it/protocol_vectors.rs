@@ -11,6 +11,7 @@ use restante::protocol::auth::{Proof, challenge_transcript};
 use restante::protocol::envelopes::{
     key_id, seal_aad, seal_info, seal_signature_transcript, wrap_aad, wrap_info, wrap_key_context, wrap_plaintext,
 };
+use restante::protocol::info::notice_transcript;
 use restante::protocol::keys::prekey_transcript;
 use restante::protocol::time::{ceil_hour, envelope_expiry, floor_hour};
 use restante::protocol::tokens::TokenKind;
@@ -37,7 +38,7 @@ fn transcripts_are_equal_to_the_byte() {
         }
         signed.push(built);
     }
-    assert_eq!(signed.len(), 12);
+    assert_eq!(signed.len(), 14);
 }
 
 fn transcript(case: &Case) -> Vec<u8> {
@@ -57,6 +58,7 @@ fn transcript(case: &Case) -> Vec<u8> {
         "/recover" => proof(|proof, case| proof.recover(&AccountId(case.array("account")), &Hash(case.array("list_hash")))),
         "/delete-account" => proof(|proof, case| proof.delete_account(&AccountId(case.array("account")))),
         "/challenge" => challenge_transcript(&device(), &case.hex("challenge"), case.number("expires_at")),
+        "/notice" => notice_transcript(case.number("set_at"), case.text("text")),
         "/device" => {
             DeviceEntry::transcript(&account(), &device(), &SealingKey(case.array("sealing_key")), case.number("suites") as u8)
         }

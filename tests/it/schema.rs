@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use restante::protocol::Hash;
 use restante::store::sqlite::{Settings, SqliteStore, check};
+use restante::store::{Notices, PassItem, Passes, Store};
 use rusqlite::Connection;
 
 use crate::support::files::raw;
@@ -22,7 +24,7 @@ fn schema_and_upgrades_lead_to_the_same_database() {
 async fn a_database_made_by_the_upgrades_is_one_of_ours() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let made = SqliteStore::open(Settings::new(dir.path().join("made"))).expect("a fresh database opens");
-    restante::store::Store::close(&made).await;
+    Store::close(&made).await;
     let made = raw(&dir.path().join("made/restante.db"));
     let number = |pragma: &str| made.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).expect("a pragma");
     assert_eq!(number("user_version"), upgrades().len() as i64, "one version an upgrade");
@@ -40,8 +42,39 @@ async fn a_database_made_by_the_upgrades_is_one_of_ours() {
     assert_eq!(described(&made), described(&upgraded));
     drop(upgraded);
     let opened = SqliteStore::open(Settings::new(&data)).expect("it opens");
-    restante::store::Store::close(&opened).await;
+    Store::close(&opened).await;
     assert!(check(&data).expect("it can be checked").good());
+}
+
+#[tokio::test]
+async fn a_database_of_every_version_is_brought_up_to_date_with_what_is_in_it() {
+    for version in 1..=upgrades().len() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let made = SqliteStore::open(Settings::new(dir.path().join("made"))).expect("a fresh database opens");
+        Store::close(&made).await;
+        let made = raw(&dir.path().join("made/restante.db"));
+        let id: i64 = made.pragma_query_value(None, "application_id", |row| row.get(0)).expect("a pragma");
+
+        let data = dir.path().join("data");
+        fs::create_dir(&data).expect("a directory");
+        let older = raw(&data.join("restante.db"));
+        older.execute_batch("PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;").expect("set");
+        for upgrade in &upgrades()[..version] {
+            older.execute_batch(&fs::read_to_string(upgrade).expect("an upgrade")).expect("an upgrade runs");
+        }
+        let pass = PassItem { hash: Hash([7; 32]), uses_left: 3, expires_at: 9 };
+        let insert = "INSERT INTO passes (hash, uses_left, expires_at) VALUES (?1, 3, 9)";
+        older.execute(insert, [pass.hash.0]).expect("a row");
+        older.execute_batch(&format!("PRAGMA application_id={id}; PRAGMA user_version={version};")).expect("set");
+        drop(older);
+
+        let store = SqliteStore::open(Settings::new(&data)).expect("it opens");
+        assert_eq!(Passes::passes(&store, 0).await, Ok(vec![pass]), "from version {version}");
+        assert_eq!(Notices::notice(&store).await, Ok(None));
+        Store::close(&store).await;
+        assert_eq!(described(&made), described(&raw(&data.join("restante.db"))), "from version {version}");
+        assert!(check(&data).expect("it can be checked").good());
+    }
 }
 
 #[test]
@@ -54,7 +87,7 @@ fn every_table_says_why_it_is_there() {
         assert!(pair[0].starts_with("-- "), "{} stands without a word", pair[1]);
         count += 1;
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 9);
 }
 
 fn root() -> PathBuf {

@@ -226,3 +226,18 @@ async fn the_upgrade_is_rfc_6455s() {
     assert!(plain.json()["detail"].as_str().expect("a detail").contains("proxy"));
     relay.answer(ask("POST /v1/stream").json(&json!({}))).await.refused(405, "method_not_allowed");
 }
+
+#[tokio::test]
+async fn the_operators_notice_comes_at_first_and_at_each_change() {
+    let relay = TestRelay::start().await;
+    let (_, session, _) = settled(&relay).await;
+    let mut ws = Ws::idle(&relay, &session).await;
+    let notice = relay.relay.set_notice("down on Sunday").await.expect("a notice");
+    let told = json!({"type": "notice", "notice": notice});
+    assert_eq!(ws.hear().await, told);
+    let mut newer = Ws::by(&relay, &session).await;
+    let both = [newer.hear().await, newer.hear().await];
+    assert!(both.contains(&told) && both.contains(&json!({"type": "drained"})), "{both:?}");
+    relay.relay.clear_notice().await.expect("taken back");
+    assert_eq!(newer.hear().await, json!({"type": "notice"}));
+}

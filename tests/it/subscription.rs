@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use restante::client::{Client, Heard, Options, Origin, Subscription, Way, What};
+use restante::client::{
+    Client, Clock, Delivery, Heard, Live, LiveSettings, Options, Origin, ReceiptSettings, Receipts, Subscription, Way, What,
+};
 use restante::protocol::ErrorCode;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,7 +32,9 @@ impl Two {
         let mut two = Self { alice, bob, ear: Subscription::new(), _directory: directory };
         assert!(matches!(two.heard().await, Heard::Events(events) if matches!(events[0].what, What::ContactAdded { .. })));
         two.shown().await;
-        two.bob.receive(0).await.expect("welcomed");
+        for event in two.bob.receive(0).await.expect("welcomed") {
+            two.bob.shown(&event).await.expect("noted");
+        }
         two
     }
 
@@ -69,7 +73,9 @@ impl Two {
 }
 
 async fn person(origin: &str, profile: &Path) -> Client {
-    let options = Options::new(Origin::parse(origin).expect("an origin"));
+    // The machine's time, by a clock of our own: by such a one nobody waits before word of typing goes out.
+    let clock = Clock::from_fn(|| Clock::system().now());
+    let options = Options { clock, ..Options::new(Origin::parse(origin).expect("an origin")) };
     Client::init(profile, options).await.expect("an account").0
 }
 
@@ -84,6 +90,8 @@ async fn steady() -> TestRelay {
 async fn messages_come_by_the_stream_and_are_acknowledged_by_it() {
     let relay = steady().await;
     let mut two = Two::at(&relay.origin()).await;
+    let off = ReceiptSettings { receipts: Receipts::Off, ..two.alice.receipts() };
+    two.alice.set_receipts(off).await.expect("nothing of Alice's is to wait at the end");
     for round in 0..3 {
         two.write(&format!("one {round}")).await;
         two.write(&format!("two {round}")).await;
@@ -148,6 +156,45 @@ async fn who_is_superseded_does_not_come_back() {
     assert_eq!(error.code(), Some(ErrorCode::Superseded));
 }
 
+#[tokio::test]
+async fn receipts_that_are_due_go_out_while_it_listens() {
+    let relay = steady().await;
+    let mut two = Two::at(&relay.origin()).await;
+    let at_once = ReceiptSettings { receipts: Receipts::Read, delay_secs: (0, 0) };
+    two.alice.set_receipts(at_once).await.expect("set");
+    two.write("read me").await;
+    two.texts(1).await;
+    let read = async {
+        while !matches!(two.bob.sent().last().map(|sent| &sent.state), Some(Delivery::Read { .. })) {
+            two.bob.receive(1).await.expect("received");
+        }
+    };
+    tokio::select! {
+        heard = two.ear.next(&mut two.alice) => panic!("nothing was sent: {heard:?}"),
+        () = patiently(read) => {}
+    }
+}
+
+#[tokio::test]
+async fn what_a_contact_does_right_now_is_heard() {
+    let relay = steady().await;
+    let mut two = Two::at(&relay.origin()).await;
+    two.bob.set_live("alice", LiveSettings { typing: true, presence: true }).await.expect("set");
+    // What comes by the stream shows that it is open.
+    two.write("hello").await;
+    two.texts(1).await;
+    two.bob.typing("alice", true).await.expect("sent");
+    let heard = two.heard().await;
+    assert!(matches!(&heard, Heard::Live(Live::Typing { from, active: true }) if from == "bob"), "{heard:?}");
+    // A stream that opens tells those who may know.
+    let mut other_ear = Subscription::new();
+    let heard = tokio::select! {
+        heard = two.ear.next(&mut two.alice) => heard.expect("the ear stays open"),
+        heard = patiently(other_ear.next(&mut two.bob)) => panic!("nobody wrote to Bob: {heard:?}"),
+    };
+    assert!(matches!(&heard, Heard::Live(Live::Presence { from, online: true }) if from == "bob"), "{heard:?}");
+}
+
 /// A proxy that knows nothing of upgrades.
 async fn proxy(to: SocketAddr, listener: TcpListener) {
     loop {
@@ -195,4 +242,20 @@ async fn where_streams_do_not_pass_it_polls_and_says_so_once() {
     }
     assert_eq!(two.ear.way(), Way::LongPoll);
     proxying.abort();
+}
+
+#[tokio::test]
+async fn a_notice_is_heard_once_however_often_the_stream_begins() {
+    let mut relay = steady().await;
+    let mut two = Two::at(&relay.origin()).await;
+    relay.relay.set_notice("down on Sunday").await.expect("a notice");
+    let Heard::Events(events) = two.heard().await else { panic!("an event is due") };
+    assert!(matches!(&events[0].what, What::Notice { text, .. } if text == "down on Sunday"));
+    two.shown().await;
+    relay = relay.restart().await;
+    two.write("after").await;
+    let (texts, others) = two.texts(1).await;
+    assert_eq!(texts, ["after"]);
+    assert!(!others.iter().any(|other| matches!(other, Heard::Events(_))));
+    relay.stop().await;
 }

@@ -61,6 +61,7 @@ async fn a_try_that_the_store_refused_wraps_anew() {
         retention_secs: 604_800,
         registration: Registration::Open,
         origins: vec![],
+        web_origins: vec![],
         relay_key: sign::KeyPair::generate(),
         room: Arc::new(|| true),
         purge_overdue_secs: 900,

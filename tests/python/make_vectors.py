@@ -59,6 +59,9 @@ def transcripts():
     list_key = ed_public(LIST)
     raw = T("/list-key", account, u32(7), list_key)
     case("/list-key", ACCOUNT, raw, account=account, epoch=7, list_key=list_key)
+    for text in ("down on Sunday", "grüße\nvom Relais"):
+        raw = T("/notice", u64(NOW), var(text.encode()))
+        case("/notice", RELAY, raw, set_at=NOW, text=text)
     item = {"account": account, "device": device, "prekey": prekey, "expires_at": NOW + 14 * 86400}
     case("/prekey", DEVICE, prekey_transcript(*item.values()), **item)
     raw = r.envelope_transcript(account, device, ENVELOPE, enc, *peer.values())

@@ -62,6 +62,8 @@ class Vectors(unittest.TestCase):
                     raw = proof_transcript(c["purpose"], c["origin"], *proof, *more)
                 case "/challenge":
                     raw = T("/challenge", c.device, var(c.challenge), u64(c.expires_at))
+                case "/notice":
+                    raw = T("/notice", u64(c.set_at), var(c["text"].encode()))
                 case "/device":
                     raw = r.device_transcript(c.account, c.device, c.sealing_key, c.suites)
                 case "/list-key":

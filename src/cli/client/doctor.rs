@@ -7,7 +7,9 @@ use crate::client::{Client, Health};
 
 /// `restante client doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Changes nothing. Exit code 1 when something does not work.")]
+#[command(
+    after_help = "Changes nothing, but that a notice of the relay's operator is kept for `receive`. Exit code 1 when something does not work."
+)]
 pub(super) struct DoctorArgs {
     /// Print JSON, one line a finding.
     #[arg(long)]

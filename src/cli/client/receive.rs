@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::super::{Failure, output, units};
 use super::harmless;
-use crate::client::{Client, Event, Heard, Subscription, What};
+use crate::client::{Client, Event, Heard, Live, Subscription, What};
 
 /// `restante client receive`.
 #[derive(Debug, Args)]
@@ -68,6 +68,8 @@ async fn follow(mut client: Client, args: &ReceiveArgs) -> anyhow::Result<u8> {
                     client.shown(event).await?;
                 }
             }
+            Heard::Live(live) if args.json => output::print_json(&live)?,
+            Heard::Live(live) => output::say(&format!("restante: {}", live_words(&live))),
             Heard::FellBack(_) => {
                 output::say("restante: streams do not pass between here and the relay; polling in their place");
             }
@@ -92,7 +94,7 @@ fn show(event: &Event, args: &ReceiveArgs) -> anyhow::Result<()> {
 }
 
 fn execute(command: &str, event: &Event) -> anyhow::Result<()> {
-    let What::Text { from, account, device, sent_at, text } = &event.what else { return Ok(()) };
+    let What::Text { from, account, device, sent_at, text, .. } = &event.what else { return Ok(()) };
     let cannot = |error: std::io::Error| Failure::new(format!("the command cannot be run: {error}"));
     let mut child = Command::new("sh")
         .args(["-c", command])
@@ -114,6 +116,15 @@ fn execute(command: &str, event: &Event) -> anyhow::Result<()> {
         return Err(failure.hint("the message stays here, and is given to it again by the next `receive`").into());
     }
     Ok(())
+}
+
+fn live_words(live: &Live) -> String {
+    match live {
+        Live::Typing { from, active: true } => format!("{from} is writing"),
+        Live::Typing { from, active: false } => format!("{from} writes no longer"),
+        Live::Presence { from, online: true } => format!("{from} is here"),
+        Live::Presence { from, online: false } => format!("{from} is leaving"),
+    }
 }
 
 fn words(what: &What) -> String {
@@ -144,6 +155,9 @@ fn words(what: &What) -> String {
         }
         What::RelayWentBack => {
             "the relay is an older copy of itself: messages may be missing; its operator should know".to_string()
+        }
+        What::Notice { text, set_at } => {
+            format!("the relay's operator says to everybody ({}):\n  {}", units::time(*set_at), harmless(text))
         }
     }
 }

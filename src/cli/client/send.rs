@@ -26,7 +26,9 @@ pub(super) struct SendArgs {
 
 /// `restante client sent`.
 #[derive(Debug, Args)]
-#[command(after_help = "The relay does not say whether anybody fetched a message; texts are not kept.")]
+#[command(after_help = "The relay does not say whether anybody fetched a message. A contact's device may, by a receipt: \
+`delivered` when a device of theirs has it, `read` when it was shown. Receipts come late on purpose. `expired unread` means \
+that none came while the message waited; a contact who sends no receipts looks the same. Texts are not kept.")]
 pub(super) struct SentArgs {
     /// Print JSON, one line a message.
     #[arg(long)]
@@ -45,15 +47,15 @@ pub(super) async fn send(mut client: Client, args: SendArgs) -> anyhow::Result<u
 }
 
 pub(super) fn sent(client: &Client, args: &SentArgs) -> anyhow::Result<u8> {
+    let sent = client.sent();
     if args.json {
-        for sent in client.sent() {
+        for sent in &sent {
             output::print_json(sent)?;
         }
-    } else if client.sent().is_empty() {
+    } else if sent.is_empty() {
         output::say("nothing yet");
     } else {
-        let rows: Vec<Vec<String>> =
-            client.sent().iter().map(|sent| vec![units::time(sent.at), sent.to.clone(), state(sent)]).collect();
+        let rows: Vec<Vec<String>> = sent.iter().map(|sent| vec![units::time(sent.at), sent.to.clone(), state(sent)]).collect();
         output::print_table(&["when", "to", "state"], &rows)?;
     }
     Ok(0)
@@ -66,6 +68,9 @@ fn state(sent: &Sent) -> String {
         Delivery::Accepted { expires_at, full } => {
             format!("accepted; waits until {}; full mailboxes: {full}", units::time(*expires_at))
         }
+        Delivery::Delivered { at } => format!("delivered; they said so {}", units::time(*at)),
+        Delivery::Read { at } => format!("read; they said so {}", units::time(*at)),
+        Delivery::ExpiredUnread { expires_at } => format!("expired unread {}", units::time(*expires_at)),
         Delivery::Failed { why } => format!("failed: {why}"),
     }
 }

@@ -10,6 +10,7 @@ mod envelopes;
 mod fate;
 mod keys;
 mod memory;
+mod notices;
 mod open;
 mod passes;
 mod purge;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use restante::protocol::keys::Prekey;
 use restante::protocol::tokens::TokenKind;
 use restante::protocol::{DeviceId, Hash, SealingKey, Seq, Signature};
-use restante::store::{PassItem, PurgePreview, StoreError, Successor};
+use restante::store::{KeptNotice, PassItem, PurgePreview, StoreError, Successor};
 
 use super::on_every_store;
 use crate::support::bench::{Bench, DAY, Kind, NOW, queued, token};
@@ -13,6 +13,7 @@ use crate::support::bench::{Bench, DAY, Kind, NOW, queued, token};
 on_every_store! {
     a_prekey_is_replaced_and_expires
     passes_are_shown_while_they_are_good
+    one_notice_stands_until_it_is_taken_back
     a_purge_removes_exactly_what_has_expired
     a_purge_goes_in_slices
     a_purge_removes_accounts_that_nobody_visits
@@ -65,6 +66,21 @@ async fn passes_are_shown_while_they_are_good(kind: Kind) {
     assert_eq!(bench.store.revoke_pass(Hash([2; 32])).await, Ok(true));
     assert_eq!(bench.store.revoke_pass(Hash([2; 32])).await, Ok(false));
     assert_eq!(bench.store.passes(NOW + DAY).await, Ok(vec![]));
+}
+
+async fn one_notice_stands_until_it_is_taken_back(kind: Kind) {
+    let mut bench = Bench::new(kind);
+    let notice = |text: &str, set_at| Some(KeptNotice { text: text.into(), set_at });
+    assert_eq!(bench.store.notice().await, Ok(None));
+    assert_eq!(bench.store.put_notice(None).await, Ok(false));
+    assert_eq!(bench.store.put_notice(notice("one", NOW)).await, Ok(false));
+    assert_eq!(bench.store.put_notice(notice("two\nlines, grüße", NOW + 1)).await, Ok(true));
+    bench.reopen().await;
+    assert_eq!(bench.store.notice().await, Ok(notice("two\nlines, grüße", NOW + 1)));
+    assert_eq!(bench.store.put_notice(None).await, Ok(true));
+    assert_eq!(bench.store.notice().await, Ok(None));
+    bench.reopen().await;
+    assert_eq!(bench.store.notice().await, Ok(None));
 }
 
 async fn a_purge_removes_exactly_what_has_expired(kind: Kind) {

@@ -12,9 +12,9 @@ use restante::protocol::time::WEEK;
 use restante::protocol::tokens::{TokenItem, TokenKind};
 use restante::protocol::{AccountId, Bytes, DeviceId, Hash, SealingKey, Seq, SignedList, TokenHash};
 use restante::store::{
-    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, Keys, NewEnvelope, NewList, PassItem, Passes,
-    PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, Store, StoreError, Successor, TableRows,
-    TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
+    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, KeptNotice, Keys, NewEnvelope, NewList,
+    Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, Store, StoreError,
+    Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
 };
 
 /// A store that forgets everything with the process.
@@ -41,6 +41,7 @@ struct State {
     removed: BTreeSet<DeviceId>,
     tokens: BTreeMap<TokenHash, Token>,
     passes: BTreeMap<Hash, PassItem>,
+    notice: Option<KeptNotice>,
     repeats: VecDeque<(DeviceId, [u8; 16], u64)>,
     clock: u64,
     purged_at: Option<u64>,
@@ -432,6 +433,17 @@ impl Passes for MemoryStore {
 
     async fn revoke_pass(&self, hash: Hash) -> Result<bool> {
         Ok(self.open()?.passes.remove(&hash).is_some())
+    }
+}
+
+#[async_trait]
+impl Notices for MemoryStore {
+    async fn put_notice(&self, notice: Option<KeptNotice>) -> Result<bool> {
+        Ok(std::mem::replace(&mut self.open()?.notice, notice).is_some())
+    }
+
+    async fn notice(&self) -> Result<Option<KeptNotice>> {
+        Ok(self.open()?.notice.clone())
     }
 }
 

@@ -1,0 +1,198 @@
+//! The devices of the load: real accounts of one device each, registered over the real API. Thousands of client profiles
+//! would be thousands of directories, so their keys are held here, in memory, and what a client signs is signed here: the one
+//! file under `cli` that names `crypto`.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+
+use super::crowd::{Numbers, together};
+use super::http::{Address, Connection};
+use crate::cli::output;
+use crate::crypto::{exchange, random, sign, wrap};
+use crate::protocol::accounts::{DeviceEntry, RegisterReply, RegisterRequest};
+use crate::protocol::auth::{ChallengeReply, ChallengeRequest, LoginReply, LoginRequest, Proof};
+use crate::protocol::envelopes::{ListName, Sealed, SendRequest, WRAP_LENGTH, wrap_aad, wrap_info, wrap_key_context};
+use crate::protocol::tokens::{AddTokenReply, AddTokenRequest, TokenKind};
+use crate::protocol::{
+    AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, ListKey, ListKeyCertificate, SealingKey,
+    SessionToken, Signature, SignedList,
+};
+
+/// An account's one device.
+pub(super) struct Device {
+    id: DeviceId,
+    key: sign::KeyPair,
+    sealing: exchange::KeyPair,
+    list: SignedList,
+    token: DeliveryToken,
+}
+
+impl Device {
+    fn generate() -> Self {
+        let (account_key, list_key, key) = (sign::KeyPair::generate(), sign::KeyPair::generate(), sign::KeyPair::generate());
+        let sealing = exchange::KeyPair::generate();
+        let (account, id, sealing_key) =
+            (AccountId(account_key.public()), DeviceId(key.public()), SealingKey(sealing.public()));
+        let signature = Signature(key.sign(&DeviceEntry::transcript(&account, &id, &sealing_key, 1)));
+        let entries = vec![DeviceEntry { device: id, sealing_key, suites: 1, signature }];
+        let ListName { epoch, version } = LIST;
+        let mut certificate =
+            ListKeyCertificate { account, epoch, list_key: ListKey(list_key.public()), signature: Signature([0; 64]) };
+        certificate.signature = Signature(account_key.sign(&certificate.transcript()));
+        let list = DeviceList { account, epoch, version, previous: Hash::ZERO, entries }.bytes();
+        let list = SignedList {
+            list_key_certificate: Bytes(certificate.bytes()),
+            signature: Signature(list_key.sign(&list)),
+            list: Bytes(list),
+        };
+        Self { id, key, sealing, list, token: DeliveryToken(random::bytes()) }
+    }
+
+    async fn register(&self, relay: &mut Connection, at: &Address) -> anyhow::Result<()> {
+        let challenge = self.challenge(relay, at).await?;
+        let signature = self.prove(at, &challenge, |proof| proof.register(&self.list.hash()));
+        let request = RegisterRequest {
+            device: self.id,
+            challenge: challenge.challenge,
+            device_list: self.list.clone(),
+            signature,
+            pass: None,
+        };
+        let _: RegisterReply = relay.expect(201, &at.post("/v1/accounts", None, &request)).await?;
+        Ok(())
+    }
+
+    /// A fresh session.
+    pub(super) async fn login(&self, relay: &mut Connection, at: &Address) -> anyhow::Result<SessionToken> {
+        let challenge = self.challenge(relay, at).await?;
+        let signature = self.prove(at, &challenge, |proof| proof.login());
+        let request = LoginRequest { device: self.id, challenge: challenge.challenge, signature };
+        let reply: LoginReply = relay.expect(200, &at.post("/v1/auth/login", None, &request)).await?;
+        Ok(reply.session)
+    }
+
+    async fn challenge(&self, relay: &mut Connection, at: &Address) -> anyhow::Result<ChallengeReply> {
+        relay.expect(200, &at.post("/v1/auth/challenge", None, &ChallengeRequest { device: self.id })).await
+    }
+
+    fn prove(&self, at: &Address, challenge: &ChallengeReply, what: impl Fn(&Proof<'_>) -> Vec<u8>) -> Signature {
+        let proof = Proof {
+            origin: &at.origin,
+            relay_key: &challenge.relay_key,
+            device: &self.id,
+            challenge: challenge.challenge.as_slice(),
+            expires_at: challenge.expires_at,
+        };
+        Signature(self.key.sign(&what(&proof)))
+    }
+
+    async fn add_token(&self, relay: &mut Connection, at: &Address, session: &SessionToken) -> anyhow::Result<()> {
+        let request =
+            AddTokenRequest { hash: self.token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None };
+        let _: AddTokenReply = relay.expect(200, &at.post("/v1/tokens", Some(session), &request)).await?;
+        Ok(())
+    }
+
+    /// A send to this device, of random bytes: that nobody could open them is not for a relay to see.
+    pub(super) fn parcel(&self, at: &Address) -> Parcel {
+        let id = EnvelopeId([0xff; 16]);
+        let sealed = vec![Sealed { device: self.id, body: Bytes(random::bytes::<BODY_BYTES>().to_vec()) }];
+        let request = SendRequest { token: self.token.clone(), id, list: LIST, sealed, expires_in: None, live: None };
+        let request = at.post("/v1/envelopes", None, &request);
+        let text = format!("\"id\":\"{}\"", id.encode());
+        let found = request.windows(text.len()).position(|window| window == text.as_bytes());
+        let place = found.expect("the id stands in its own request") + "\"id\":\"".len();
+        Parcel { request, place }
+    }
+
+    /// Takes the relay's layer off, and gives the id that the sender chose.
+    pub(super) fn opened(&self, expires_at: u64, wrap: &Bytes, body: &Bytes) -> anyhow::Result<EnvelopeId> {
+        let wrap: &[u8; WRAP_LENGTH] = wrap.as_slice().try_into().context("a wrap of the wrong length")?;
+        let (enc, nonce) = wrap.split_first_chunk::<32>().expect("32 are fewer than a wrap's 44");
+        let nonce = nonce.try_into().expect("a wrap's 44 less 32 are 12");
+        let aad = wrap_aad(&self.id, expires_at);
+        let info = wrap_info(&self.id);
+        let opened = wrap::unwrap(&self.sealing.secret(), enc, &info, &wrap_key_context(), nonce, &aad, body.as_slice());
+        let opened = opened.context("an envelope does not open")?;
+        ensure!(opened.len() == 1 + 32 + 16 + BODY_BYTES, "an envelope came with {} bytes", opened.len());
+        Ok(EnvelopeId::from_slice(&opened[33..49])?)
+    }
+}
+
+/// A send that is ready but for its id.
+#[derive(Clone)]
+pub(super) struct Parcel {
+    request: Vec<u8>,
+    place: usize,
+}
+
+impl Parcel {
+    /// The whole request, under this id.
+    pub(super) fn with(&mut self, id: &EnvelopeId) -> &[u8] {
+        let text = id.encode();
+        self.request[self.place..self.place + text.len()].copy_from_slice(text.as_bytes());
+        &self.request
+    }
+}
+
+/// An id that nobody else chooses.
+pub(super) fn fresh_id() -> EnvelopeId {
+    EnvelopeId(random::bytes())
+}
+
+/// Makes accounts of one device, each with a contact token.
+pub(super) async fn register(at: &Address, count: usize) -> anyhow::Result<Vec<Arc<Device>>> {
+    output::say(&format!("registering {count} accounts"));
+    let numbers = Numbers::up_to(count);
+    let made = together(WORKERS.min(count), |_| {
+        let (at, numbers) = (at.clone(), numbers.clone());
+        async move {
+            let mut relay = Connection::new(&at);
+            let mut made = Vec::new();
+            for _ in numbers {
+                let device = Device::generate();
+                device.register(&mut relay, &at).await.context("an account cannot be registered")?;
+                let session = device.login(&mut relay, &at).await?;
+                device.add_token(&mut relay, &at, &session).await?;
+                made.push(Arc::new(device));
+            }
+            Ok(made)
+        }
+    });
+    Ok(made.await?.into_iter().flatten().collect())
+}
+
+/// A device with a session.
+#[derive(Clone)]
+pub(super) struct Online {
+    pub(super) device: Arc<Device>,
+    pub(super) session: SessionToken,
+}
+
+/// Logs every device in, in any order.
+pub(super) async fn log_in(at: &Address, devices: &[Arc<Device>]) -> anyhow::Result<Vec<Online>> {
+    let numbers = Numbers::up_to(devices.len());
+    let devices: Arc<[Arc<Device>]> = devices.into();
+    let online = together(WORKERS.min(devices.len()), |_| {
+        let (at, numbers, devices) = (at.clone(), numbers.clone(), Arc::clone(&devices));
+        async move {
+            let mut relay = Connection::new(&at);
+            let mut online = Vec::new();
+            for number in numbers {
+                let device = Arc::clone(&devices[number]);
+                let session = device.login(&mut relay, &at).await.context("a device cannot log in")?;
+                online.push(Online { device, session });
+            }
+            Ok(online)
+        }
+    });
+    Ok(online.await?.into_iter().flatten().collect())
+}
+
+/// The list that every account registers.
+const LIST: ListName = ListName { epoch: 1, version: 1 };
+/// The smallest that there is.
+pub(super) const BODY_BYTES: usize = 1_024;
+/// Logins and registrations at once.
+pub(super) const WORKERS: usize = 64;
