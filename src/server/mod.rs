@@ -39,17 +39,23 @@ pub struct Opened {
 
 /// Opens the relay of a data directory, under its lock; makes what is not there yet. With a listener, for serving.
 pub async fn open(config: &Config, listener: Option<&Listener>) -> Result<Opened, ServerError> {
-    open_with(config, listener, Clock::system()).await
+    open_with(config, listener, Clock::system(), |_| {}).await
 }
 
-/// [`open`] by another clock than the system's: one that a test advances.
-pub async fn open_with(config: &Config, listener: Option<&Listener>, clock: Clock) -> Result<Opened, ServerError> {
+/// [`open`] by another clock than the system's, one that a test advances, and with bounds of the store that no
+/// configuration has: a test fills a short queue.
+pub async fn open_with(
+    config: &Config,
+    listener: Option<&Listener>,
+    clock: Clock,
+    set: impl FnOnce(&mut sqlite::Settings),
+) -> Result<Opened, ServerError> {
     let data = &config.server.data;
     make_directory(data)?;
     let lock = lock(data)?;
     // The key stands before the first database; beside one that is there already, whose it is is asked first.
     let first_key = if data::database(data).exists() { None } else { Some(relay_key(data)?) };
-    let store = SqliteStore::open(sqlite::Settings {
+    let mut settings = sqlite::Settings {
         disk_bytes_max: config.server.disk_bytes_max,
         mailbox_envelopes_max: config.limits.mailbox_envelopes_max,
         mailbox_bytes_max: config.limits.mailbox_bytes_max,
@@ -57,7 +63,9 @@ pub async fn open_with(config: &Config, listener: Option<&Listener>, clock: Cloc
         repeats_max: config.limits.repeats_max as usize,
         on_failure: Arc::new(fail_stop),
         ..sqlite::Settings::new(data)
-    })?;
+    };
+    set(&mut settings);
+    let store = SqliteStore::open(settings)?;
     // A proxy makes everybody come from loopback: what clients dial tells whether the world can.
     let local = listener.is_none_or(Listener::is_local) && config.server.origins.iter().all(|origin| is_loopback(origin));
     let settings = Settings {

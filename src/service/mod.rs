@@ -19,6 +19,7 @@ pub mod purge;
 pub mod rates;
 pub mod stats;
 pub mod stream;
+mod sync;
 pub mod tokens;
 mod wakeups;
 mod wraps;

@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
+use super::sync::{Arc, Mutex, MutexGuard};
 use crate::protocol::DeviceId;
 
 #[derive(Default)]

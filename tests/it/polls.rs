@@ -1,5 +1,7 @@
 //! Long polls, over real sockets: what ends one, and what a stop does.
 
+mod stress;
+
 use serde_json::json;
 
 use crate::support::person::{Person, acknowledge, receive, send, seqs};

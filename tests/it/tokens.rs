@@ -1,13 +1,16 @@
 //! Delivery tokens as their owner keeps them, and as a sender finds them.
 
-use restante::protocol::{DeliveryToken, TokenHash};
+use restante::protocol::{Bytes, DeliveryToken, TokenHash};
 use serde_json::{Value, json};
 
-use crate::support::person::{Person, send};
+use crate::support::person::{Person, challenge, prove, send};
 use crate::support::raw::{Reply, ask};
 use crate::support::relay::TestRelay;
 
 const DAY: u64 = 86_400;
+
+/// What is done to a send that would be right.
+type Change<'a> = &'a dyn Fn(&mut Value);
 
 async fn post(relay: &TestRelay, session: &str, path: &str, body: Value) -> Reply {
     relay.answer(ask(&format!("POST {path}")).by(session).json(&body)).await
@@ -79,39 +82,67 @@ async fn a_token_is_registered_once_and_for_one_account() {
     revoke(&session, json!(vec![hash(9); 1_000])).await.ok(200);
 }
 
+/// Rows 56 and 57: to the byte, headers too, whatever else is right or wrong about the send.
 #[tokio::test]
-async fn unknown_expired_used_and_revoked_are_one_refusal() {
+async fn unknown_expired_used_revoked_and_orphaned_are_one_refusal() {
     let (relay, clock) = TestRelay::by_hand(|_| {}).await;
-    let bo = Person::new();
-    let session = bo.settle(&relay).await;
+    let (bo, gone) = (Person::new(), Person::new());
+    let (session, of_gone) = (bo.settle(&relay).await, gone.settle(&relay).await);
     let soon = relay.relay.now() + 3_600;
     let token = |n: u8| DeliveryToken([n; 32]);
-    for (n, body) in [
-        (1, json!({"kind": "contact", "expires_at": soon})),
-        (2, json!({"kind": "once", "expires_at": soon + 3 * DAY})),
-        (3, json!({"kind": "contact"})),
+    for (n, session, person, body) in [
+        (1, &session, &bo, json!({"kind": "contact", "expires_at": soon})),
+        (2, &session, &bo, json!({"kind": "once", "expires_at": soon + 3 * DAY})),
+        (3, &session, &bo, json!({"kind": "contact"})),
+        (4, &of_gone, &gone, json!({"kind": "contact"})),
     ] {
         let mut body = body;
         body["hash"] = json!(token(n).hash());
-        add(&relay, &session, body).await.ok(200);
-        send(&relay, &bo.parcel(&token(n), u128::from(n), 1_024)).await.ok(202);
+        add(&relay, session, body).await.ok(200);
+        send(&relay, &person.parcel(&token(n), u128::from(n), 1_024)).await.ok(202);
     }
     let used = bo.parcel(&token(2), 2, 1_024);
     send(&relay, &used).await.ok(202);
     post(&relay, &session, "/v1/tokens/revoke", json!({"hashes": [token(3).hash()]})).await.ok(200);
+    let given = challenge(&relay, &gone.devices[0].id()).await;
+    let signature = prove(&relay, &given, &gone.devices[0], |proof| proof.delete_account(&gone.id()));
+    let delete = json!({"challenge": given.challenge, "signature": signature});
+    post(&relay, &of_gone, "/v1/account/delete", delete).await.ok(200);
     clock.advance(2 * 3_600);
 
-    let unknown = send(&relay, &bo.parcel(&token(9), 9, 1_024)).await;
-    unknown.refused(404, "no_such_token");
-    for n in [1, 2, 3] {
-        assert_eq!(send(&relay, &bo.parcel(&token(n), 99, 1_024)).await, unknown, "token {n}");
-    }
-    send(&relay, &used).await.ok(202);
+    let changes: [(&str, Change<'_>); 5] = [
+        ("as it should be", &|_| {}),
+        ("of another size", &|parcel| parcel["sealed"][0]["body"] = json!(Bytes(vec![0; 16_384]))),
+        ("for another list", &|parcel| parcel["list"]["version"] = json!(7)),
+        ("for another's device", &|parcel| parcel["sealed"][0]["device"] = json!(gone.devices[0].id())),
+        ("live", &|parcel| parcel["live"] = json!(true)),
+    ];
     let keys = |n: u8| relay.answer(ask("POST /v1/keys").json(&json!({"token": token(n)})));
-    let unknown = keys(9).await;
-    unknown.refused(404, "no_such_token");
-    for n in [1, 3] {
-        assert_eq!(keys(n).await, unknown, "token {n}");
+    // Before the purge that removes the expired one's row, and after.
+    for purged in [false, true] {
+        if purged {
+            relay.relay.purge(Default::default(), |_| {}).await.expect("purged");
+        }
+        for (change, spoil) in changes {
+            let parcel = |n: u8| {
+                let mut parcel = bo.parcel(&token(n), 99, 1_024);
+                spoil(&mut parcel);
+                parcel
+            };
+            let unknown = send(&relay, &parcel(9)).await;
+            unknown.refused(404, "no_such_token");
+            for n in [1, 3, 4] {
+                assert_eq!(send(&relay, &parcel(n)).await, unknown, "token {n}, {change}, purged: {purged}");
+            }
+        }
+        let unknown = send(&relay, &bo.parcel(&token(9), 99, 1_024)).await;
+        assert_eq!(send(&relay, &bo.parcel(&token(2), 99, 1_024)).await, unknown, "used up");
+        send(&relay, &used).await.ok(202);
+        let unknown = keys(9).await;
+        unknown.refused(404, "no_such_token");
+        for n in [1, 3, 4] {
+            assert_eq!(keys(n).await, unknown, "token {n}, purged: {purged}");
+        }
+        keys(2).await.ok(200);
     }
-    keys(2).await.ok(200);
 }

@@ -96,7 +96,7 @@ async fn a_try_that_the_store_refused_wraps_anew() {
     relay.close().await;
 }
 
-fn open(device: &Device, envelope: &Envelope) -> Vec<u8> {
+pub(crate) fn open(device: &Device, envelope: &Envelope) -> Vec<u8> {
     let (enc, nonce) = envelope.wrap.as_slice().split_at(32);
     let id = device.id();
     wrap::unwrap(

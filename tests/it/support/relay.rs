@@ -7,6 +7,7 @@ use restante::config::Config;
 use restante::server;
 use restante::service::clock::TimeSource;
 use restante::service::{Clock, Relay};
+use restante::store::sqlite::Settings;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -42,22 +43,37 @@ impl TestRelay {
     }
 
     async fn by(clock: Option<Arc<ManualClock>>, set: impl FnOnce(&mut Config)) -> Self {
+        let (config, dir) = Self::configured(set);
+        Self::run(config, dir, clock).await
+    }
+
+    /// With other bounds of the store, too.
+    pub(crate) async fn with_store(set: impl FnOnce(&mut Config), store: impl FnOnce(&mut Settings)) -> Self {
+        let (config, dir) = Self::configured(set);
+        Self::run_with(config, dir, None, store).await
+    }
+
+    fn configured(set: impl FnOnce(&mut Config)) -> (Config, TempDir) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut config = Config::default();
         config.server.data = dir.path().join("data");
         config.server.listen = "127.0.0.1:0".into();
         config.server.disk_free_bytes_min = 0;
         set(&mut config);
-        Self::run(config, dir, clock).await
+        (config, dir)
     }
 
     pub(crate) async fn run(config: Config, dir: TempDir, clock: Option<Arc<ManualClock>>) -> Self {
+        Self::run_with(config, dir, clock, |_| {}).await
+    }
+
+    async fn run_with(config: Config, dir: TempDir, clock: Option<Arc<ManualClock>>, set: impl FnOnce(&mut Settings)) -> Self {
         let listener = server::bind(&config.server.listen).await.expect("a port");
         let server::Listener::Tcp(tcp) = &listener else { unreachable!("it was bound to a port") };
         let address = tcp.local_addr().expect("an address");
         let source = clock.clone().map(|clock| clock as Arc<dyn TimeSource>);
         let time = source.map_or_else(Clock::system, Clock::new);
-        let opened = server::open_with(&config, Some(&listener), time).await.expect("a relay");
+        let opened = server::open_with(&config, Some(&listener), time, set).await.expect("a relay");
         let relay = opened.relay.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = config.clone();
