@@ -133,6 +133,8 @@ impl Relay {
 
     /// A session for a device's signature over its challenge. Every failure is the same `login_refused`.
     pub async fn login(&self, request: &LoginRequest, prefix: Option<Prefix>) -> Result<LoginReply> {
+        // After a restart everybody comes at once; the rest of the relay's work goes on beside them.
+        let _turn = self.inner.logins.acquire().await;
         self.refusals_counted(prefix, async {
             let challenge = self.check_challenge(&request.device, &request.challenge)?;
             self.check_proof(&request.device, &challenge, &request.device.0, &request.signature, |proof| proof.login())?;
@@ -321,6 +323,8 @@ pub(crate) fn no_session() -> Error {
     Error::refused(ErrorCode::NoSession, "log in and send the session as `Authorization: Bearer`")
 }
 
+/// Logins that are worked on at once; others wait for their turn.
+pub(crate) const LOGINS_MAX: usize = 64;
 /// `nonce ‖ deadline ‖ expires_at ‖ mac`.
 const CHALLENGE_LENGTH: usize = 32 + 8 + 8 + 32;
 /// Challenges spent within their minute; each took a good signature, 34,000 a second and core at most.
