@@ -210,6 +210,7 @@ fn explained(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     let expected = match expected.unwrap_or("another value") {
         "u32" | "u64" => "a whole number",
         "a sequence" => "an array",
+        "variant identifier" => "a string",
         name if name.starts_with("struct ") => "an object",
         other => other,
     };
