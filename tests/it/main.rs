@@ -12,6 +12,7 @@ mod connections;
 mod envelopes;
 mod erasure;
 mod floors;
+mod frames;
 mod hardship;
 mod jobs;
 mod keys;
