@@ -283,7 +283,10 @@ const PLACES: [&str; 2] = ["relay.toml", "/etc/restante/relay.toml"];
 /// The client's environment never stops a server.
 const CLIENT_PREFIX: &str = "RESTANTE_CLIENT_";
 /// Names that are not a key's.
+#[cfg(not(feature = "sabotage"))]
 const EXEMPT: [&str; 2] = ["RESTANTE_CONFIG", "RESTANTE_LOG"];
+#[cfg(feature = "sabotage")]
+const EXEMPT: [&str; 3] = ["RESTANTE_CONFIG", "RESTANTE_LOG", "RESTANTE_SABOTAGE"];
 
 #[cfg(test)]
 mod tests {

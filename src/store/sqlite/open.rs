@@ -86,7 +86,14 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA temp_store=MEMORY;
          PRAGMA mmap_size=0;
          PRAGMA cell_size_check=ON;",
-    )
+    )?;
+    #[cfg(feature = "sabotage")]
+    for (kind, pragma) in [("synchronous_normal", "synchronous=NORMAL"), ("no_secure_delete", "secure_delete=OFF")] {
+        if crate::sabotage::on(kind) {
+            connection.execute_batch(&format!("PRAGMA {pragma}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn readers(file: &Path, count: u32) -> Result<Pool> {
