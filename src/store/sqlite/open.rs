@@ -55,6 +55,12 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Pool)> {
     connection.execute_batch(&writer_only).map_err(refuse)?;
     // What a crash left in the log, deleted content among it.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refuse)?;
+    // The log has its name now, and that must outlive a power cut as what is in it does: SQLite syncs the directory with its
+    // first commit, and passes over a failure.
+    let named = File::open(&settings.dir).and_then(|dir| dir.sync_all());
+    named.map_err(|error| {
+        OpenError::io(&file, OpenErrorKind::CannotCreate, "the log's name could not be put on disk", &error)
+    })?;
     connection.busy_timeout(CHECKPOINT_WAIT).map_err(refuse)?;
     connection.wal_hook(Some(|_, pages| {
         LOG_PAGES.set(u64::try_from(pages).unwrap_or(0));
