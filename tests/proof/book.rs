@@ -28,7 +28,6 @@ pub(crate) struct Book {
 }
 
 struct Seen {
-    id: EnvelopeId,
     bytes: Hash,
     /// An acknowledgement is under way.
     asked: bool,
@@ -67,7 +66,7 @@ impl Book {
         self.highest = seq;
         self.due.remove(&id);
         self.seqs.insert(id, seq);
-        self.here.insert(seq, Seen { id, bytes, asked: false });
+        self.here.insert(seq, Seen { bytes, asked: false });
         Ok(())
     }
 
@@ -76,6 +75,15 @@ impl Book {
         for seq in seqs {
             if let Some(seen) = self.here.get_mut(seq) {
                 seen.asked = true;
+            }
+        }
+    }
+
+    /// It was refused.
+    pub(crate) fn refused(&mut self, seqs: &[u64]) {
+        for seq in seqs {
+            if let Some(seen) = self.here.get_mut(seq) {
+                seen.asked = false;
             }
         }
     }
@@ -96,11 +104,6 @@ impl Book {
     /// The sends that were accepted and not acknowledged; whoever sees only these lost nothing.
     pub(crate) fn owed(&self) -> usize {
         self.due.len() + self.here.values().filter(|seen| !seen.asked).count()
-    }
-
-    /// The ids among them.
-    pub(crate) fn owed_ids(&self) -> HashSet<EnvelopeId> {
-        self.due.iter().copied().chain(self.here.values().filter(|seen| !seen.asked).map(|seen| seen.id)).collect()
     }
 
     /// Everything that waits, after a restart and with nobody sending: nothing is missing, and nothing came back.

@@ -31,7 +31,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
         let sessions = world.log_in(&relay)?;
         let moment = [Moment::SendBegun, Moment::SendAnswered, Moment::AckBegun, Moment::AckAnswered][random.index(4)];
         let fuse = Fuse::new(moment, random.below(moment.replies_max()), SENDERS + RECEIVERS);
-        let at = relay.at;
+        let at = relay.address;
         let killed = thread::scope(|scope| {
             for sender in &mut senders {
                 let (world, fuse) = (&world, &fuse);

@@ -7,16 +7,29 @@
 //! are broken on purpose, and fails where a rung does not.
 
 mod book;
+#[path = "../it/support/clock.rs"]
+mod clock;
+mod disk;
+mod erasure;
+mod fault;
+mod forge;
 mod http;
 mod kill;
 mod ledger;
 mod people;
+mod power;
+mod races;
 mod random;
 mod relay;
+mod rot;
 mod sabotage;
+mod shadow;
+mod strace;
+mod time;
+mod trace;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -49,8 +62,18 @@ struct Rung {
     sabotages: &'static [&'static str],
 }
 
-const RUNGS: &[Rung] =
-    &[Rung { name: "kill", run: kill::run, count: 50, sabotages: &["answer_before_commit", "seq_reused", "foreign_ack"] }];
+#[rustfmt::skip]
+const RUNGS: &[Rung] = &[
+    Rung { name: "kill", run: kill::run, count: 50, sabotages: &["answer_before_commit", "seq_reused", "foreign_ack"] },
+    Rung { name: "fault", run: fault::run, count: 6, sabotages: &["answer_before_commit"] },
+    Rung { name: "power", run: power::run, count: 2_000, sabotages: &["synchronous_normal"] },
+    Rung { name: "disk", run: disk::run, count: 1, sabotages: &["answer_before_commit"] },
+    Rung { name: "erasure", run: erasure::run, count: 600, sabotages: &["no_secure_delete"] },
+    Rung { name: "races", run: races::run, count: 3, sabotages: &["foreign_ack"] },
+    Rung { name: "rot", run: rot::run, count: 1_000, sabotages: &["checksum_unchecked"] },
+    Rung { name: "time", run: time::run, count: 2, sabotages: &["jump_believed"] },
+    Rung { name: "forge", run: forge::run, count: 20, sabotages: &["verify_not_strict"] },
+];
 
 fn main() -> ExitCode {
     match asked() {
@@ -95,7 +118,12 @@ fn climb(names: &[String], cycles: Option<usize>, seed: Option<u64>) -> ExitCode
         let (begun, count) = (Instant::now(), cycles.unwrap_or(rung.count));
         println!("{}: --cycles {count} --seed {seed}", rung.name);
         let outcome = tempfile::Builder::new().prefix("restante-proof-").tempdir().context("a directory").and_then(|own| {
-            let outcome = (rung.run)(&Plan { count, seed, dir: own.path().to_path_buf() });
+            let plan = Plan { count, seed, dir: own.path().to_path_buf() };
+            let outcome = (rung.run)(&plan);
+            let memory = in_memory(&plan, "");
+            if memory != plan.dir {
+                let _ = std::fs::remove_dir_all(memory);
+            }
             outcome.map_err(|error| error.context(format!("what it left is in {}", own.keep().display())))
         });
         let secs = begun.elapsed().as_secs_f64();
@@ -113,6 +141,13 @@ fn climb(names: &[String], cycles: Option<usize>, seed: Option<u64>) -> ExitCode
         }
     }
     if fallen == 0 { ExitCode::SUCCESS } else { ExitCode::from(FELL) }
+}
+
+/// A directory in memory, where the machine has such: for files that live for moments, and whose disk is not what is tested.
+fn in_memory(plan: &Plan, name: &str) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let own = plan.dir.file_name().filter(|_| memory.is_dir());
+    own.map_or_else(|| plan.dir.clone(), |own| memory.join(own)).join(name)
 }
 
 /// The exit code that says a rung found something, and not that it could not run.

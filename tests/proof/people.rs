@@ -1,6 +1,8 @@
 //! Devices with keys of their own, who speak the protocol's words: register, log in, send, open. Bodies follow from their
 //! envelope's id, so that a wrong byte is seen without keeping any.
 
+use std::io;
+
 use anyhow::{Context, ensure};
 use restante::crypto::{exchange, random, sign, wrap};
 use restante::protocol::accounts::{DeviceEntry, RegisterRequest};
@@ -17,7 +19,7 @@ use serde_json::Value;
 
 use crate::http::{Line, Reply, Told};
 use crate::random::Random;
-use crate::relay::Relay;
+use crate::relay::At;
 
 /// An account's one device, and the tokens that it gave away.
 pub(crate) struct Device {
@@ -53,17 +55,17 @@ impl Device {
         Self { id, tokens: Vec::new(), key: key.clone(), sealing, list }
     }
 
-    pub(crate) fn registration(&self, relay: &Relay, line: &mut Line, pass: Option<&str>) -> Told<RegisterRequest> {
+    pub(crate) fn registration(&self, relay: &At, line: &mut Line) -> Told<RegisterRequest> {
         let challenge = self.challenge(line)?;
         let signature = Signature(self.key.sign(&self.proof(relay, &challenge).register(&self.list.hash())));
         let (device, device_list) = (self.id, self.list.clone());
-        Ok(RegisterRequest { device, challenge: challenge.challenge, device_list, signature, pass: pass.map(String::from) })
+        Ok(RegisterRequest { device, challenge: challenge.challenge, device_list, signature, pass: None })
     }
 
     /// Registers with so many tokens, and logs in.
-    pub(crate) fn settle(&mut self, relay: &Relay, tokens: usize) -> Told<String> {
-        let mut line = Line::new(relay.at);
-        let registration = self.registration(relay, &mut line, None)?;
+    pub(crate) fn settle(&mut self, relay: &At, tokens: usize) -> Told<String> {
+        let mut line = Line::new(relay.address);
+        let registration = self.registration(relay, &mut line)?;
         let _: Value = line.post("/v1/accounts", None, &registration)?.expect(201)?;
         let session = self.login(relay, &mut line)?;
         for _ in 0..tokens {
@@ -82,7 +84,7 @@ impl Device {
     }
 
     /// A fresh session.
-    pub(crate) fn login(&self, relay: &Relay, line: &mut Line) -> Told<String> {
+    pub(crate) fn login(&self, relay: &At, line: &mut Line) -> Told<String> {
         let request = self.login_by(relay, line, |key, transcript| key.sign(transcript))?;
         let reply: LoginReply = line.post("/v1/auth/login", None, &request)?.expect(200)?;
         Ok(reply.session.encode())
@@ -91,7 +93,7 @@ impl Device {
     /// A login that somebody else signs.
     pub(crate) fn login_by(
         &self,
-        relay: &Relay,
+        relay: &At,
         line: &mut Line,
         sign: impl FnOnce(&sign::KeyPair, &[u8]) -> [u8; 64],
     ) -> Told<LoginRequest> {
@@ -104,7 +106,7 @@ impl Device {
         Ok(line.post("/v1/auth/challenge", None, &ChallengeRequest { device: self.id })?.expect(200)?)
     }
 
-    fn proof<'a>(&'a self, relay: &'a Relay, challenge: &'a ChallengeReply) -> Proof<'a> {
+    fn proof<'a>(&'a self, relay: &'a At, challenge: &'a ChallengeReply) -> Proof<'a> {
         Proof {
             origin: &relay.origin,
             relay_key: &challenge.relay_key,
@@ -114,11 +116,23 @@ impl Device {
         }
     }
 
-    /// A send to this device.
-    pub(crate) fn send(&self, line: &mut Line, token: usize, id: &EnvelopeId, size: usize) -> std::io::Result<Reply> {
+    /// A send to this device, for as long as the relay keeps it.
+    pub(crate) fn send(&self, line: &mut Line, token: usize, id: &EnvelopeId, size: usize) -> io::Result<Reply> {
+        self.send_for(line, token, id, size, None)
+    }
+
+    /// A send to this device, for so many seconds.
+    pub(crate) fn send_for(
+        &self,
+        line: &mut Line,
+        token: usize,
+        id: &EnvelopeId,
+        size: usize,
+        expires_in: Option<u64>,
+    ) -> io::Result<Reply> {
         let sealed = vec![Sealed { device: self.id, body: Bytes(body_of(id, size)) }];
         let token = self.tokens[token].clone();
-        line.post("/v1/envelopes", None, &SendRequest { token, id: *id, list: LIST, sealed, expires_in: None, live: None })
+        line.post("/v1/envelopes", None, &SendRequest { token, id: *id, list: LIST, sealed, expires_in, live: None })
     }
 
     /// Takes the relay's layer off and gives the id; the body must be the one that the id calls for.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
@@ -14,27 +15,40 @@ use serde_json::Value;
 /// Where a relay runs, and how.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// Its data is in `restante-data` there, what it said in `relay.log`.
+    /// Its data is in `restante-data` there, unless it is on another disk; what it said is in `relay.log`.
     pub(crate) dir: PathBuf,
+    data: PathBuf,
     settings: Vec<(&'static str, String)>,
     under: Vec<OsString>,
 }
 
+/// Where a relay listens.
+pub(crate) struct At {
+    pub(crate) address: SocketAddr,
+    /// What logins are signed for.
+    pub(crate) origin: String,
+}
+
 /// A relay that runs; killed when dropped.
 pub(crate) struct Relay {
-    pub(crate) at: SocketAddr,
-    pub(crate) origin: String,
+    at: At,
     /// Of the relay itself, under whatever it runs.
     pub(crate) pid: Pid,
     child: Child,
-    place: Place,
     // Whoever listens no longer would have it write into a broken pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Place {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_path_buf(), settings: Vec::new(), under: Vec::new() }.set("SERVER__DISK_FREE_BYTES_MIN", 0)
+        let data = dir.join("restante-data");
+        Self { dir: dir.to_path_buf(), data, settings: Vec::new(), under: Vec::new() }.set("SERVER__DISK_FREE_BYTES_MIN", 0)
+    }
+
+    /// With its data on another disk.
+    pub(crate) fn on(mut self, disk: &Path) -> Self {
+        self.data = disk.join("restante-data");
+        self
     }
 
     /// With a setting, by its name in the environment less the prefix.
@@ -50,8 +64,8 @@ impl Place {
     }
 
     /// The data directory.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.dir.join("restante-data")
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// A relay that listens, on a port of the system's choice.
@@ -70,9 +84,22 @@ impl Place {
         }
         let banner: Value = serde_json::from_str(&line).context("the banner")?;
         let origin = banner["listening"].as_str().context("an origin")?.to_string();
-        let at = origin.strip_prefix("http://").context("an origin")?.parse()?;
+        let at = At { address: origin.strip_prefix("http://").context("an origin")?.parse()?, origin };
         let pid = banner["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).context("a pid")?;
-        Ok(Ok(Relay { at, origin, pid, child, place: self.clone(), _stdout: stdout }))
+        Ok(Ok(Relay { at, pid, child, _stdout: stdout }))
+    }
+
+    /// The same relay's data in another directory, which is made: every file of its that stands still.
+    pub(crate) fn copy(&self, dir: &Path) -> anyhow::Result<Self> {
+        let copy = Self { dir: dir.to_path_buf(), data: dir.join("restante-data"), ..self.clone() };
+        std::fs::create_dir_all(copy.data())?;
+        for entry in self.data().read_dir()? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), copy.data().join(entry.file_name()))?;
+            }
+        }
+        Ok(copy)
     }
 
     /// A command of the operator's; gives its exit code.
@@ -99,12 +126,21 @@ impl Place {
         }
         command.envs(self.settings.iter().map(|(name, value)| (format!("RESTANTE_{name}"), value)));
         let log = OpenOptions::new().create(true).append(true).open(self.dir.join("relay.log"))?;
+        command.env("RESTANTE_SERVER__DATA", &self.data);
+        // What it might put elsewhere is to be found, too.
+        command.env("TMPDIR", &self.dir);
         command.args(line).args(arguments).current_dir(&self.dir).stdin(Stdio::null()).stderr(log);
         Ok(command)
     }
 }
 
 impl Relay {
+    /// Waits until it says that it is ready: its first purge is done, too.
+    pub(crate) fn ready(&self, place: &Place) -> anyhow::Result<()> {
+        while place.operator(&["healthcheck", "--url", &self.origin])? != 0 {}
+        Ok(())
+    }
+
     /// As a power cut would end the process.
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         let _ = kill_process(self.pid, Signal::KILL);
@@ -125,9 +161,13 @@ impl Relay {
     pub(crate) fn ended(mut self) -> anyhow::Result<ExitStatus> {
         Ok(self.child.wait()?)
     }
+}
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+impl Deref for Relay {
+    type Target = At;
+
+    fn deref(&self) -> &At {
+        &self.at
     }
 }
 

@@ -1,6 +1,6 @@
 //! The mailboxes of a run with their books, and every request that a book has to know of.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context, ensure};
 use restante::protocol::envelopes::{AckRequest, Envelope, ReceiveReply};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::book::Book;
 use crate::http::{Line, Told};
 use crate::people::Device;
-use crate::relay::Relay;
+use crate::relay::At;
 
 /// Everybody who receives.
 pub(crate) struct World {
@@ -19,30 +19,36 @@ pub(crate) struct World {
 
 /// One device, its tokens and its book.
 pub(crate) struct Mailbox {
-    pub(crate) device: Device,
+    pub(crate) device: Arc<Device>,
     book: Mutex<Book>,
 }
 
 impl World {
     /// So many accounts with so many tokens each, at a relay.
-    pub(crate) fn settle(relay: &Relay, accounts: usize, tokens: usize) -> anyhow::Result<Self> {
+    pub(crate) fn settle(relay: &At, accounts: usize, tokens: usize) -> anyhow::Result<Self> {
         let boxes = (0..accounts).map(|_| {
             let mut device = Device::generate();
             device.settle(relay, tokens)?;
-            Ok(Mailbox { device, book: Mutex::default() })
+            Ok(Mailbox { device: Arc::new(device), book: Mutex::default() })
         });
         Ok(Self { boxes: boxes.collect::<anyhow::Result<_>>()? })
     }
 
+    /// The same devices, in whose mailboxes nothing is owed: for a copy of the data from before anything was sent.
+    pub(crate) fn again(&self) -> Self {
+        let fresh = |mailbox: &Mailbox| Mailbox { device: Arc::clone(&mailbox.device), book: Mutex::default() };
+        Self { boxes: self.boxes.iter().map(fresh).collect() }
+    }
+
     /// A session for each.
-    pub(crate) fn log_in(&self, relay: &Relay) -> anyhow::Result<Vec<String>> {
-        let mut line = Line::new(relay.at);
+    pub(crate) fn log_in(&self, relay: &At) -> anyhow::Result<Vec<String>> {
+        let mut line = Line::new(relay.address);
         self.boxes.iter().map(|mailbox| Ok(mailbox.device.login(relay, &mut line)?)).collect()
     }
 
     /// Reads every mailbox to its end and holds it against its book; with nobody else at work.
-    pub(crate) fn audit(&self, relay: &Relay) -> anyhow::Result<()> {
-        let mut line = Line::new(relay.at);
+    pub(crate) fn audit(&self, relay: &At) -> anyhow::Result<()> {
+        let mut line = Line::new(relay.address);
         for (at, session) in self.log_in(relay)?.iter().enumerate() {
             let waiting = self.boxes[at].whole(&mut line, session)?;
             let outcome = self.boxes[at].book().audit(&self.boxes[at].device, &waiting);
@@ -52,8 +58,8 @@ impl World {
     }
 
     /// Acknowledges all that waits.
-    pub(crate) fn drain(&self, relay: &Relay) -> anyhow::Result<()> {
-        let mut line = Line::new(relay.at);
+    pub(crate) fn drain(&self, relay: &At) -> anyhow::Result<()> {
+        let mut line = Line::new(relay.address);
         for (at, session) in self.log_in(relay)?.iter().enumerate() {
             let waiting = self.boxes[at].whole(&mut line, session)?;
             if let Some(last) = waiting.last() {
@@ -112,6 +118,20 @@ impl Mailbox {
                 return Ok(whole);
             }
         }
+    }
+
+    /// Acknowledges some, where the relay may refuse it for want of room; then it is owed as before.
+    pub(crate) fn try_acknowledge(&self, line: &mut Line, session: &str, seqs: &[u64]) -> Told<bool> {
+        self.book().ask(seqs);
+        let request = AckRequest { seqs: Some(seqs.iter().copied().map(Seq).collect()), through: None };
+        let reply = line.post("/v1/envelopes/ack", Some(session), &request)?;
+        if matches!(reply.status, 503 | 507) {
+            self.book().refused(seqs);
+            return Ok(false);
+        }
+        let _: Value = reply.expect(200)?;
+        self.book().acknowledge(seqs);
+        Ok(true)
     }
 
     /// Acknowledges some, or everything through one; gives how many the relay says went.
