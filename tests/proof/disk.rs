@@ -141,6 +141,6 @@ impl Drop for Mount {
 const BOXES: usize = 4;
 /// Before the disk counts as full.
 const REFUSED: u64 = 30;
-/// Far more than fit.
-const SENDS_MAX: usize = 20_000;
+/// More than fit.
+const SENDS_MAX: usize = 2_500;
 const PATIENCE: Duration = Duration::from_secs(30);
