@@ -294,7 +294,7 @@ async fn a_machine_that_slept_misses_and_repeats_nothing() {
         let slept = Arc::clone(&slept);
         Clock::from_fn(move || Clock::system().now() + slept.load(Ordering::SeqCst))
     };
-    two.alice = Client::open_with(&two.alice.directory().to_path_buf(), clock).await.expect("the same device");
+    two.alice = Client::open_with(two.alice.directory(), clock).await.expect("the same device");
     // A receipt that is due makes it look at the clock every second, not every 15.
     let soon = ReceiptSettings { receipts: Receipts::Read, delay_secs: (1, 1) };
     two.alice.set_receipts(soon).await.expect("set");
