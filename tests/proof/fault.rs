@@ -71,7 +71,10 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     relay.kill()?;
     for (call, does) in STARTING {
         for (what, from) in [("on nothing", None), ("after a crash", Some(&place))] {
-            for number in numbers(plan.count) {
+            // A failed sync while the database was made left its schema in a log that nobody reads: the relay ran on what was
+            // left, and the next start refused it. Every N, because only one of them shows that.
+            let count = if from.is_none() && *call == "fsync" { plan.count.max(DENSE) } else { plan.count };
+            for number in numbers(count) {
                 let dir = plan.dir.join(format!("start-{call}-{does}-{number}"));
                 let injected = start(from, &world, &dir, call, does, number)
                     .with_context(|| format!("a start {what}, {call} {does} at {number}"))?;

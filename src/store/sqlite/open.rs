@@ -147,6 +147,8 @@ fn create(dir: &Path, file: &Path) -> Result<()> {
         let detail = format!("the database could not be made: {}", super::fate::sentence(&error));
         OpenError::at(OpenErrorKind::CannotCreate, file, detail)
     })?;
+    // What is put in place must be what the next start takes.
+    inspect(&unfinished)?;
     let made = File::open(&unfinished).and_then(|made| made.sync_all());
     made.and_then(|()| fs::rename(&unfinished, file)).map_err(cannot)?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(cannot)
@@ -165,7 +167,9 @@ fn make_schema(file: &Path) -> rusqlite::Result<()> {
          COMMIT;",
         version()
     ))?;
-    // Into the file, and the log away.
+    // Into the file, and the log away: asked for, because closing does the same and says nothing of a failure. A file whose
+    // schema was left in a log of another name would be filled, and refused at the next start.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     connection.close().map_err(|(_, error)| error)
 }
 
