@@ -179,7 +179,7 @@ async fn a_slot_is_its_accounts_alone() {
     let delete = json!({"challenge": given.challenge, "signature": signature});
     relay.answer(ask("POST /v1/account/delete").by(&session).json(&delete)).await.ok(200);
     let mut back = Person::new();
-    std::mem::swap(&mut back.account, &mut { bo.account });
+    back.account = bo.account;
     back.list = back.signed(2, 1, restante::protocol::Hash::ZERO);
     let session = back.settle(&relay).await;
     get(&relay, &session, 1).await.refused(404, "no_such_slot");
