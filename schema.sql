@@ -26,7 +26,7 @@ INSERT INTO relay (id) VALUES (1);
 -- An account and its current device list, signed, as it travels. Reveals who has an account, with which devices.
 CREATE TABLE accounts (
   id INTEGER PRIMARY KEY,
-  -- The account id; NULL once the account is deleted and only the removal of its tokens is left to do.
+  -- The account id; NULL once the account is deleted and only the removal of its tokens and slots is left to do.
   account BLOB UNIQUE CHECK (length(account) = 32),
   -- Epoch and version stand in the list too; here, so that a send compares two numbers and parses nothing.
   epoch INTEGER NOT NULL,
@@ -36,7 +36,7 @@ CREATE TABLE accounts (
   list_signature BLOB NOT NULL
 ) STRICT;
 
--- Deleted accounts whose tokens are still being removed; empty but for moments.
+-- Deleted accounts whose tokens or slots are still being removed; empty but for moments.
 CREATE INDEX accounts_deleted ON accounts (id) WHERE account IS NULL;
 
 -- One device's queue. It outlives its device for as long as the removal of its envelopes takes.
@@ -136,3 +136,18 @@ CREATE TABLE notice (
   set_at INTEGER NOT NULL,
   text TEXT NOT NULL
 ) STRICT;
+
+-- An account's small records of its own (its devices keep the contact list in one), sealed under keys that no relay has.
+-- A rowid table: contents of up to 64 KiB do not belong into an index.
+CREATE TABLE slots (
+  id INTEGER PRIMARY KEY,
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  -- Derived from a key of the account's devices: says nothing, and no other account's is like it.
+  slot BLOB NOT NULL CHECK (length(slot) = 32),
+  -- Goes up with every change. Reveals how often the account's devices changed it, though not when.
+  version INTEGER NOT NULL,
+  -- Ciphertext of one of four sizes; the size reveals roughly how much is in it. What it replaces is overwritten.
+  content BLOB NOT NULL CHECK (length(content) IN (1024, 4096, 16384, 65536))
+) STRICT;
+
+CREATE UNIQUE INDEX slots_account_slot ON slots (account, slot);

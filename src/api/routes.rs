@@ -9,7 +9,7 @@ use bytes::Buf;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
 use warp::filters::BoxedFilter;
-use warp::http::{HeaderMap, Method, StatusCode, header};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -17,6 +17,8 @@ use warp::{Filter, Reply};
 use super::error::{ApiError, json};
 use super::extract::{self, Caller};
 use super::{stream, web};
+use crate::protocol::accounts::DeletedReply;
+use crate::protocol::slots::{DeleteSlotRequest, PUT_SLOT_BYTES_MAX, etag};
 use crate::protocol::{ErrorCode, Limits};
 use crate::service::{Relay, Session};
 
@@ -40,6 +42,8 @@ pub enum Body {
     None,
     /// A few fields, or a page of token hashes.
     Small,
+    /// A slot's content.
+    Slot,
     /// A body for every device of an account.
     Send,
 }
@@ -50,6 +54,7 @@ impl Body {
         match self {
             Self::None => 0,
             Self::Small => SMALL_BODY_BYTES_MAX.min(limits.request_bytes_max()),
+            Self::Slot => PUT_SLOT_BYTES_MAX,
             Self::Send => limits.request_bytes_max(),
         }
     }
@@ -127,6 +132,20 @@ pub const ROUTES: &[Route] = &[
     }),
     route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
     route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack_beside_stream(call.session()?, extract::json(&call.body)?).await?)),
+    route!(GET "/v1/slot" Session None, |call| {
+        let slot = call.relay.slot(call.session()?, extract::slot_id(&call.headers)?).await?;
+        tagged(slot.version, &slot)
+    }),
+    route!(PUT "/v1/slot" Session Slot, |call| {
+        let (slot, version) = (extract::slot_id(&call.headers)?, extract::slot_condition(&call.headers)?);
+        let put = call.relay.put_slot(call.session()?, slot, version, extract::json(&call.body)?).await?;
+        tagged(put.version, &put)
+    }),
+    route!(POST "/v1/slot/delete" Session Small, |call| {
+        let slot = extract::slot_id(&call.headers)?;
+        let DeleteSlotRequest {} = extract::json(&call.body)?;
+        ok(&DeletedReply { deleted: call.relay.delete_slot(call.session()?, slot).await? })
+    }),
     route!(GET "/v1/stream" Public None, |call| {
         web::may_stream(&call.relay, &call.headers)?;
         stream::upgrade(&call.method, &call.headers)
@@ -221,6 +240,15 @@ fn elsewhere() -> BoxedFilter<(Response,)> {
 
 fn ok(value: &impl serde::Serialize) -> Result<Response, ApiError> {
     Ok(json(StatusCode::OK, value))
+}
+
+/// With the version of a slot as its entity tag.
+fn tagged(version: u64, value: &impl serde::Serialize) -> Result<Response, ApiError> {
+    let mut reply = json(StatusCode::OK, value);
+    if let Ok(tag) = HeaderValue::from_str(&etag(version)) {
+        reply.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(reply)
 }
 
 /// 1,000 token hashes are 46,000 characters.

@@ -268,6 +268,8 @@ const BORDERS: [(&str, u64, u64); Limits::NAMES.len()] = [
     ("prefix_connections_max", 1, 1_000_000),
     ("prefix_challenges_per_min", 1, 1_000_000),
     ("prefix_bad_logins_per_min", 1, 1_000_000),
+    // An account that recovers has the slot of its last epoch beside the new one.
+    ("slots_max", 2, 4),
     // A visit is kept to the week: with less than two of them a device seen yesterday could count as absent.
     ("device_unseen_days", 14, 3_650),
     ("account_unseen_days", 14, 36_500),

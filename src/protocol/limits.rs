@@ -56,6 +56,7 @@ limits! {
     prefix_connections_max = 64, "Connections per address prefix (/24, /56).";
     prefix_challenges_per_min = 60, "Challenges a minute per address prefix.";
     prefix_bad_logins_per_min = 100, "Refused logins a minute per address prefix.";
+    slots_max = 4, "Slots an account.";
     device_unseen_days = 30, "Days after which an absent device is answered `full`.";
     account_unseen_days = 365, "Days after which an account none of whose devices came is deleted.";
 }

@@ -12,6 +12,7 @@ pub mod error;
 pub mod info;
 pub mod keys;
 pub mod limits;
+pub mod slots;
 pub mod stream;
 pub mod time;
 pub mod tokens;
@@ -23,4 +24,5 @@ pub use bytes::{
 pub use envelopes::{PaddedBody, Seq};
 pub use error::{ErrorCode, Problem};
 pub use limits::Limits;
+pub use slots::SlotId;
 pub use tokens::DeliveryToken;

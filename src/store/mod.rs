@@ -23,7 +23,7 @@ use crate::protocol::accounts::AccountReply;
 use crate::protocol::envelopes::{Envelope, Gap, ListName};
 use crate::protocol::keys::Prekey;
 use crate::protocol::tokens::{TokenItem, TokenKind};
-use crate::protocol::{AccountId, DeviceId, DeviceList, Hash, SealingKey, Seq, SignedList, TokenHash};
+use crate::protocol::{AccountId, DeviceId, DeviceList, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,7 @@ pub type CommitListener = Arc<dyn Fn(&[DeviceId]) + Send + Sync>;
 
 /// Everything a relay needs kept.
 #[async_trait]
-pub trait Store: Accounts + Tokens + Envelopes + Keys + Passes + Notices + Upkeep {
+pub trait Store: Accounts + Tokens + Envelopes + Keys + Slots + Passes + Notices + Upkeep {
     /// Puts the listener in place; one, before the first request.
     fn on_commit(&self, listener: CommitListener);
 
@@ -295,6 +295,48 @@ pub trait Keys: Send + Sync {
 
     /// An account's current list and the prekeys of its devices that are good at `now`, by device ascending.
     async fn prekeys(&self, account: AccountId, now: u64) -> Result<Option<(SignedList, Vec<Prekey>)>>;
+}
+
+/// What a slot must be for a write to happen: compare-and-swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotCondition {
+    /// There is none yet.
+    New,
+    /// It is of this version.
+    Version(u64),
+}
+
+/// What came of a write to a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotPut {
+    /// It is there, of this version.
+    Done(u64),
+    /// It is of another version than the condition says, there where none should be, or not there.
+    Changed,
+    /// The account has as many as it may.
+    TooMany,
+}
+
+/// Slots: an account's small records of its own, opaque here. One account's slot is never another's, whatever its id.
+#[async_trait]
+pub trait Slots: Send + Sync {
+    /// An account's slot: its version and content.
+    async fn slot(&self, account: AccountId, slot: SlotId) -> Result<Option<(u64, Vec<u8>)>>;
+
+    /// Puts content in the place of the one before, which is overwritten, where the condition holds: a new slot gets version 1,
+    /// for an account that has fewer than `slots_max`; another the next version. Of several writes with one condition one is
+    /// done, and the others find it changed.
+    async fn put_slot(
+        &self,
+        account: AccountId,
+        slot: SlotId,
+        condition: SlotCondition,
+        content: Vec<u8>,
+        slots_max: u64,
+    ) -> Result<SlotPut>;
+
+    /// Deletes a slot; false when there is none.
+    async fn delete_slot(&self, account: AccountId, slot: SlotId) -> Result<bool>;
 }
 
 /// A pass as the operator sees it; the code itself is nowhere.

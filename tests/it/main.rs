@@ -26,6 +26,7 @@ mod protocol_vectors;
 mod receipts;
 mod routes;
 mod schema;
+mod slots;
 mod store_contract;
 mod stream;
 mod stream_bad_input;

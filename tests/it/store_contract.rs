@@ -4,6 +4,7 @@ mod accounts;
 mod envelopes;
 mod model;
 mod others;
+mod slots;
 mod sqlite;
 mod tokens;
 

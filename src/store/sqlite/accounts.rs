@@ -10,7 +10,8 @@ use super::slices;
 use super::values::{blob, int, signed_list, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::accounts::{AccountReply, DeviceItem};
-use crate::protocol::{AccountId, DeviceEntry, DeviceId, Hash, SealingKey, SignedList};
+use crate::protocol::slots::SlotItem;
+use crate::protocol::{AccountId, DeviceEntry, DeviceId, Hash, SealingKey, SignedList, SlotId};
 use crate::store::{Accounts, DeviceRecord, NewList, Registered, Replaced, Result, Successor};
 
 #[async_trait]
@@ -228,7 +229,17 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
-    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens }))
+    let mut slots = connection.prepare_cached(
+        "SELECT slot, version, length(content)
+         FROM slots
+         WHERE account = ?1
+         ORDER BY slot",
+    )?;
+    let slots = slots.query_and_then([current.id], |row| -> SqlResult<SlotItem> {
+        Ok(SlotItem { slot: SlotId(blob(row, 0)?), version: uint(row, 1)?, bytes: uint(row, 2)? })
+    })?;
+    let slots = slots.collect::<SqlResult<_>>()?;
+    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, slots }))
 }
 
 fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {

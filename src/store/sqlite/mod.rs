@@ -19,6 +19,7 @@ mod refusal;
 mod routes;
 mod rows;
 mod slices;
+mod slots;
 mod stats;
 mod tokens;
 mod values;

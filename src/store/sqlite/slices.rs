@@ -69,7 +69,7 @@ pub(super) fn remove_device(tx: &mut Tx<'_>, device: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-/// Makes an account, its devices and tokens invisible, and gives its devices.
+/// Makes an account, its devices, tokens and slots invisible, and gives its devices.
 pub(super) fn delete_account(tx: &mut Tx<'_>, account: i64) -> Result<Vec<DeviceId>> {
     let connection = tx.connection;
     let mut find = connection.prepare_cached(
@@ -168,6 +168,22 @@ fn account_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
             return Ok(true);
         }
         delete_token(tx, hash)?;
+    }
+    let mut slots = connection.prepare_cached(
+        "SELECT id
+         FROM slots
+         WHERE account = ?1",
+    )?;
+    for slot in slots.query_and_then([account], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>>>()? {
+        if !budget.take() {
+            return Ok(true);
+        }
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM slots
+             WHERE id = ?1",
+        )?;
+        delete.execute([slot])?;
+        tx.effects.deleted = true;
     }
     let mut delete = connection.prepare_cached(
         "DELETE FROM accounts

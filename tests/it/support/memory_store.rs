@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use restante::protocol::accounts::{AccountReply, DeviceItem};
 use restante::protocol::envelopes::{Envelope, Gap, ListName};
 use restante::protocol::keys::Prekey;
+use restante::protocol::slots::SlotItem;
 use restante::protocol::time::WEEK;
 use restante::protocol::tokens::{TokenItem, TokenKind};
-use restante::protocol::{AccountId, Bytes, DeviceId, Hash, SealingKey, Seq, SignedList, TokenHash};
+use restante::protocol::{AccountId, Bytes, DeviceId, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 use restante::store::{
     Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, KeptNotice, Keys, NewEnvelope, NewList,
-    Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, Store, StoreError,
-    Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
+    Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, SlotCondition,
+    SlotPut, Slots, Store, StoreError, Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
 };
 
 /// A store that forgets everything with the process.
@@ -40,6 +41,7 @@ struct State {
     devices: BTreeMap<DeviceId, Device>,
     removed: BTreeSet<DeviceId>,
     tokens: BTreeMap<TokenHash, Token>,
+    slots: BTreeMap<(AccountId, SlotId), (u64, Vec<u8>)>,
     passes: BTreeMap<Hash, PassItem>,
     notice: Option<KeptNotice>,
     repeats: VecDeque<(DeviceId, [u8; 16], u64)>,
@@ -160,6 +162,7 @@ impl State {
     fn delete_account(&mut self, account: &AccountId) -> Vec<DeviceId> {
         let Some(gone) = self.accounts.remove(account) else { return Vec::new() };
         self.tokens.retain(|_, token| token.account != *account);
+        self.slots.retain(|(of, _), _| of != account);
         let devices: Vec<DeviceId> = gone.list.entries.iter().map(|entry| entry.device).collect();
         devices.iter().for_each(|device| self.remove(device));
         devices
@@ -260,7 +263,14 @@ impl Accounts for MemoryStore {
             }
         });
         let tokens = state.live(&account, now).count() as u64;
-        Ok(Some(AccountReply { account, device_list: current.signed.clone(), devices: devices.collect(), tokens }))
+        let own = state.slots.iter().filter(|((of, _), _)| *of == account);
+        let item = |((_, slot), (version, content)): (&(AccountId, SlotId), &(u64, Vec<u8>))| SlotItem {
+            slot: *slot,
+            version: *version,
+            bytes: content.len() as u64,
+        };
+        let (devices, slots) = (devices.collect(), own.map(item).collect());
+        Ok(Some(AccountReply { account, device_list: current.signed.clone(), devices, tokens, slots }))
     }
 
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>> {
@@ -416,6 +426,42 @@ impl Keys for MemoryStore {
         let own = state.devices.values().filter(|device| device.account == account);
         let keys = own.filter_map(|device| device.prekey.clone()).filter(|key| key.expires_at > now);
         Ok(Some((current.signed.clone(), keys.collect())))
+    }
+}
+
+#[async_trait]
+impl Slots for MemoryStore {
+    async fn slot(&self, account: AccountId, slot: SlotId) -> Result<Option<(u64, Vec<u8>)>> {
+        Ok(self.open()?.slots.get(&(account, slot)).cloned())
+    }
+
+    async fn put_slot(
+        &self,
+        account: AccountId,
+        slot: SlotId,
+        condition: SlotCondition,
+        content: Vec<u8>,
+        slots_max: u64,
+    ) -> Result<SlotPut> {
+        let mut state = self.open()?;
+        let there = state.slots.get(&(account, slot)).map(|(version, _)| *version);
+        let version = match (condition, there) {
+            _ if !state.accounts.contains_key(&account) => return Ok(SlotPut::Changed),
+            (SlotCondition::New, None) => {
+                if state.slots.keys().filter(|(of, _)| *of == account).count() as u64 >= slots_max {
+                    return Ok(SlotPut::TooMany);
+                }
+                1
+            }
+            (SlotCondition::Version(expected), Some(version)) if expected == version => version + 1,
+            _ => return Ok(SlotPut::Changed),
+        };
+        state.slots.insert((account, slot), (version, content));
+        Ok(SlotPut::Done(version))
+    }
+
+    async fn delete_slot(&self, account: AccountId, slot: SlotId) -> Result<bool> {
+        Ok(self.open()?.slots.remove(&(account, slot)).is_some())
     }
 }
 
