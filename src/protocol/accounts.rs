@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{AccountId, Bytes, DeviceId, Hash, ListKey, SealingKey, Signature, Transcript};
 use super::envelopes::SEQ_END;
+use super::handles::HandleItem;
 
 /// A device list as it travels: certificate, bytes, signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -342,6 +343,9 @@ pub struct AccountReply {
     pub devices: Vec<DeviceItem>,
     /// How many tokens it has registered.
     pub tokens: u64,
+    /// Its handle, and those that are held for it.
+    #[serde(default)]
+    pub handles: Vec<HandleItem>,
 }
 
 /// What the relay holds on one device.

@@ -228,7 +228,8 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
-    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens }))
+    let handles = super::handles::of(connection, current.id, now)?;
+    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, handles }))
 }
 
 fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {
