@@ -278,8 +278,11 @@ const BORDERS: [(&str, u64, u64); Limits::NAMES.len()] = [
 ];
 
 /// Pairs of limits of which the first may not be above the second.
-const ORDERED: [(&str, &str); 3] =
-    [("prefix_connections_max", "connections_max"), ("device_unseen_days", "account_unseen_days"), ("knocks_token_max", "knocks_max")];
+const ORDERED: [(&str, &str); 3] = [
+    ("prefix_connections_max", "connections_max"),
+    ("device_unseen_days", "account_unseen_days"),
+    ("knocks_token_max", "knocks_max"),
+];
 
 #[cfg(test)]
 mod tests {

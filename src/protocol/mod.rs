@@ -19,8 +19,8 @@ pub mod tokens;
 
 pub use accounts::{DeviceEntry, DeviceList, ListHead, ListKeyCertificate, SignedList};
 pub use bytes::{
-    AccountId, Bytes, DeviceId, EnvelopeId, HandleHash, Hash, ListKey, RelayKey, SealingKey, SessionToken, Signature, TokenHash,
-    Transcript,
+    AccountId, Bytes, DeviceId, EnvelopeId, HandleHash, Hash, ListKey, RelayKey, SealingKey, SessionToken, Signature,
+    TokenHash, Transcript,
 };
 pub use envelopes::{PaddedBody, Seq};
 pub use error::{ErrorCode, Problem};

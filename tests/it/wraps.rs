@@ -70,7 +70,14 @@ async fn a_try_that_the_store_refused_wraps_anew() {
     let (bo, token, now) = (Person::new(), DeliveryToken([7; 32]), relay.now());
     let (_, list) = bo.list.parse().expect("a list");
     store.register(NewList { signed: bo.list.clone(), list }, None, false, now).await.expect("registered");
-    let item = TokenItem { hash: token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None, used: false, uses_left: None };
+    let item = TokenItem {
+        hash: token.hash(),
+        kind: TokenKind::Contact,
+        expires_at: None,
+        envelopes_max: None,
+        used: false,
+        uses_left: None,
+    };
     store.add_token(bo.id(), item, 10, now).await.expect("added");
 
     let parcel = |id| serde_json::from_value::<SendRequest>(bo.parcel(&token, id, 16_384)).expect("a send");

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Result as SqlResult};
 
-use super::handles;
 use super::SqliteStore;
+use super::handles;
 use super::queue::Lane;
 use super::slices::{self, Budget};
 use super::values::{blob, blob_or_none, int, uint};

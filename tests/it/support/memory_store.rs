@@ -13,9 +13,9 @@ use restante::protocol::time::WEEK;
 use restante::protocol::tokens::{TokenItem, TokenKind};
 use restante::protocol::{AccountId, Bytes, DeviceId, HandleHash, Hash, SealingKey, Seq, SignedList, TokenHash};
 use restante::store::{
-    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, HandlePut, HandleReleased, Handles, KeptNotice, Keys, NewEnvelope, NewList,
-    Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, Store, StoreError,
-    Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
+    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, HandlePut, HandleReleased, Handles,
+    KeptNotice, Keys, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result,
+    Route, RouteDevice, Store, StoreError, Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
 };
 
 /// A store that forgets everything with the process.
