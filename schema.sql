@@ -86,13 +86,16 @@ CREATE TABLE removed_devices (
 CREATE TABLE tokens (
   hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
   account INTEGER NOT NULL REFERENCES accounts (id),
-  -- 1 contact, 2 once.
-  kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
+  -- 1 contact, 2 once, 3 knock.
+  kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3)),
   expires_at INTEGER,
   -- How many of its envelopes may wait in one mailbox, where its owner lowered that.
   envelopes_max INTEGER,
   -- A once token's one repeat tag, so that a retry is a repeat and another id is refused until it expires.
-  used_tag BLOB CHECK (length(used_tag) = 16)
+  used_tag BLOB CHECK (length(used_tag) = 16),
+  -- How many envelopes a knock token was registered for, and how many it still takes; both or none.
+  uses INTEGER,
+  uses_left INTEGER CHECK (uses_left BETWEEN 0 AND uses)
 ) STRICT, WITHOUT ROWID;
 
 -- Pages of an account's tokens by hash; expires_at rides along so that counting the live ones reads no row.
@@ -115,12 +118,33 @@ CREATE TABLE envelopes (
   -- SHA-256 over device id, seq, expires_at, repeat_tag, wrap and body, cut to 16: finds rot, not tampering.
   checksum BLOB NOT NULL,
   wrap BLOB NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  -- 1 for what came by a knock token. Those have a room of their own, whose bound must hold across restarts, and no token
+  -- stands here to tell them by. Reveals of an envelope that it is a stranger's first word, not whose. Outside the checksum:
+  -- a rotten one moves a count by one. Last in the row, and read without the pages of the body: 0 and 1 take no bytes.
+  knock INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE UNIQUE INDEX envelopes_mailbox_seq ON envelopes (mailbox, seq);
 -- Nearly free: neighbours share a key.
 CREATE INDEX envelopes_expires_at ON envelopes (expires_at);
+
+-- Names under which accounts can be found: a hash that only who guesses the name can make, and a record encrypted under the
+-- other half of the same derivation. Reveals which accounts can be found by a name. Short names can be guessed, at 64 MiB and
+-- some 0.1 s a guess.
+CREATE TABLE handles (
+  id INTEGER PRIMARY KEY,
+  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  -- Gone as soon as the handle is given up.
+  record BLOB CHECK (length(record) = 1024),
+  -- A handle given up is kept for who had it until this full hour.
+  held_until INTEGER,
+  CHECK ((record IS NULL) = (held_until IS NOT NULL))
+) STRICT;
+
+CREATE INDEX handles_account ON handles (account);
+CREATE INDEX handles_held_until ON handles (held_until) WHERE held_until IS NOT NULL;
 
 -- Codes that let somebody register, hashed; who used which is not kept.
 CREATE TABLE passes (

@@ -18,6 +18,7 @@ use super::error::{ApiError, json};
 use super::extract::{self, Caller};
 use super::{stream, web};
 use crate::protocol::accounts::DeletedReply;
+use crate::protocol::handles::ReleaseHandleRequest;
 use crate::protocol::slots::{DeleteSlotRequest, PUT_SLOT_BYTES_MAX, etag};
 use crate::protocol::{ErrorCode, Limits};
 use crate::service::{Relay, Session};
@@ -127,8 +128,16 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v1/tokens/revoke" Session Small, |call| ok(&call.relay.revoke_tokens(call.session()?, &extract::json(&call.body)?).await?)),
     route!(PUT "/v1/keys" Session Small, |call| ok(&call.relay.put_key(call.session()?, &extract::json(&call.body)?).await?)),
     route!(POST "/v1/keys" Anonymous Small, |call| ok(&call.relay.keys(&extract::json(&call.body)?).await?)),
+    route!(PUT "/v1/handle" Session Small, |call| ok(&call.relay.put_handle(call.session()?, extract::json(&call.body)?).await?)),
+    route!(POST "/v1/handle/release" Session Small, |call| {
+        let ReleaseHandleRequest {} = extract::json(&call.body)?;
+        ok(&call.relay.release_handle(call.session()?).await?)
+    }),
+    route!(POST "/v1/handles/lookup" Anonymous Small, |call| {
+        ok(&call.relay.lookup_handle(&extract::json(&call.body)?, call.caller.0).await?)
+    }),
     route!(POST "/v1/envelopes" Anonymous Send, |call| {
-        Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?).await?))
+        Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?, call.caller.0).await?))
     }),
     route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
     route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack_beside_stream(call.session()?, extract::json(&call.body)?).await?)),

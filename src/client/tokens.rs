@@ -51,7 +51,7 @@ impl Client {
     /// A fresh token, registered. One that is registered and then lost in a crash is of no use to anybody.
     pub(super) async fn mint(&mut self, kind: TokenKind, expires_at: Option<u64>) -> Result<DeliveryToken> {
         let token = DeliveryToken(random::bytes());
-        let request = AddTokenRequest { hash: token.hash(), kind, expires_at, envelopes_max: None };
+        let request = AddTokenRequest { hash: token.hash(), kind, expires_at, envelopes_max: None, uses: None };
         let _: AddTokenReply = self.authed(Method::POST, "/v1/tokens", Some(&request)).await?;
         Ok(token)
     }

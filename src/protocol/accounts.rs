@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{AccountId, Bytes, DeviceId, Hash, ListKey, SealingKey, Signature, Transcript};
 use super::envelopes::SEQ_END;
+use super::handles::HandleItem;
 use super::slots::SlotItem;
 
 /// A device list as it travels: certificate, bytes, signature.
@@ -343,6 +344,9 @@ pub struct AccountReply {
     pub devices: Vec<DeviceItem>,
     /// How many tokens it has registered.
     pub tokens: u64,
+    /// Its handle, and those that are held for it.
+    #[serde(default)]
+    pub handles: Vec<HandleItem>,
     /// Its slots, without their content.
     #[serde(default)]
     pub slots: Vec<SlotItem>,

@@ -52,6 +52,7 @@ error_codes! {
     NoSuchToken = 404, "no_such_token", "no such delivery token";
     NoSuchAccount = 404, "no_such_account", "no such account";
     NoSuchSlot = 404, "no_such_slot", "no such slot";
+    NoSuchHandle = 404, "no_such_handle", "nobody has that handle";
     MethodNotAllowed = 405, "method_not_allowed", "method not allowed here";
     TooSlow = 408, "too_slow", "the request body took too long";
     DeviceListChanged = 409, "device_list_changed", "the device list has changed";
@@ -61,6 +62,7 @@ error_codes! {
     TokenTaken = 409, "token_taken", "the token is registered already";
     TooManyTokens = 409, "too_many_tokens", "the account holds as many tokens as it may";
     TooManySlots = 409, "too_many_slots", "the account has as many slots as it may";
+    HandleTaken = 409, "handle_taken", "somebody else has that handle";
     Superseded = 409, "superseded", "a newer request of this device took over";
     LengthRequired = 411, "length_required", "the request needs a Content-Length";
     SlotChanged = 412, "slot_changed", "the slot is of another version";

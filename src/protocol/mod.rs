@@ -9,6 +9,7 @@ pub mod auth;
 pub mod bytes;
 pub mod envelopes;
 pub mod error;
+pub mod handles;
 pub mod info;
 pub mod keys;
 pub mod limits;
@@ -19,7 +20,8 @@ pub mod tokens;
 
 pub use accounts::{DeviceEntry, DeviceList, ListHead, ListKeyCertificate, SignedList};
 pub use bytes::{
-    AccountId, Bytes, DeviceId, EnvelopeId, Hash, ListKey, RelayKey, SealingKey, SessionToken, Signature, TokenHash, Transcript,
+    AccountId, Bytes, DeviceId, EnvelopeId, HandleHash, Hash, ListKey, RelayKey, SealingKey, SessionToken, Signature,
+    TokenHash, Transcript,
 };
 pub use envelopes::{PaddedBody, Seq};
 pub use error::{ErrorCode, Problem};

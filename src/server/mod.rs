@@ -59,6 +59,8 @@ pub async fn open_with(
         disk_bytes_max: config.server.disk_bytes_max,
         mailbox_envelopes_max: config.limits.mailbox_envelopes_max,
         mailbox_bytes_max: config.limits.mailbox_bytes_max,
+        knocks_token_max: config.limits.knocks_token_max,
+        knocks_max: config.limits.knocks_max,
         repeats_secs: config.limits.repeats_secs,
         repeats_max: config.limits.repeats_max as usize,
         on_failure: Arc::new(fail_stop),

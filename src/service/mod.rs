@@ -9,6 +9,7 @@ pub mod auth;
 pub mod clock;
 pub mod envelopes;
 pub mod error;
+pub mod handles;
 pub mod health;
 pub mod info;
 pub mod keys;

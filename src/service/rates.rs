@@ -25,6 +25,15 @@ pub struct Prefix(u64);
 pub(crate) enum Counted {
     Challenge,
     BadLogin,
+    Knock,
+    Lookup,
+}
+
+impl Counted {
+    /// How long what is counted counts.
+    fn period(self) -> Duration {
+        if self == Self::Knock { HOUR } else { MINUTE }
+    }
 }
 
 pub(crate) struct Rates {
@@ -45,15 +54,15 @@ impl Rates {
         Self { key, windows: Mutex::new(LruCache::new(PREFIXES_MAX)) }
     }
 
-    /// Counts one, and gives the count of the running minute with the seconds until it ends.
+    /// Counts one, and gives the count of the running period with the seconds until it ends.
     fn count(&self, prefix: Prefix, counted: Counted, by: u64, now: Duration) -> (u64, u64) {
         let mut windows = self.windows.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let window = windows.get_or_insert_mut((prefix, counted), || Window { began: now, count: 0 });
-        if now.saturating_sub(window.began) >= MINUTE {
+        if now.saturating_sub(window.began) >= counted.period() {
             *window = Window { began: now, count: 0 };
         }
         window.count += by;
-        let left = (window.began + MINUTE).saturating_sub(now).as_secs() + 1;
+        let left = (window.began + counted.period()).saturating_sub(now).as_secs() + 1;
         (window.count, left)
     }
 }
@@ -75,12 +84,12 @@ impl Relay {
         Some(Prefix(u64::from_be_bytes(*head)))
     }
 
-    /// Counts one of `counted` for the prefix, and refuses when there were more than `max` in a minute.
+    /// Counts one of `counted` for the prefix, and refuses when there were more than `max` in its period.
     pub(crate) fn rate(&self, prefix: Option<Prefix>, counted: Counted, max: u64) -> Result<()> {
         self.rate_by(prefix, counted, max, 1)
     }
 
-    /// Refuses when there were more than `max` in a minute, counting nothing.
+    /// Refuses when there were more than `max` in its period, counting nothing.
     pub(crate) fn rate_reached(&self, prefix: Option<Prefix>, counted: Counted, max: u64) -> Result<()> {
         self.rate_by(prefix, counted, max.saturating_sub(1), 0)
     }
@@ -93,5 +102,6 @@ impl Relay {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
 /// Prefixes remembered; the least recently seen goes first. About 1 MiB.
 const PREFIXES_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");

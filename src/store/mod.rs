@@ -23,7 +23,7 @@ use crate::protocol::accounts::AccountReply;
 use crate::protocol::envelopes::{Envelope, Gap, ListName};
 use crate::protocol::keys::Prekey;
 use crate::protocol::tokens::{TokenItem, TokenKind};
-use crate::protocol::{AccountId, DeviceId, DeviceList, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
+use crate::protocol::{AccountId, DeviceId, DeviceList, HandleHash, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,7 @@ pub type CommitListener = Arc<dyn Fn(&[DeviceId]) + Send + Sync>;
 
 /// Everything a relay needs kept.
 #[async_trait]
-pub trait Store: Accounts + Tokens + Envelopes + Keys + Slots + Passes + Notices + Upkeep {
+pub trait Store: Accounts + Tokens + Envelopes + Keys + Handles + Slots + Passes + Notices + Upkeep {
     /// Puts the listener in place; one, before the first request.
     fn on_commit(&self, listener: CommitListener);
 
@@ -189,7 +189,8 @@ pub struct RouteDevice {
 /// Delivery tokens.
 #[async_trait]
 pub trait Tokens: Send + Sync {
-    /// Registers a token's hash for an account that holds fewer than `tokens_max` (live ones). `item.used` is ignored.
+    /// Registers a token's hash for an account that holds fewer than `tokens_max` (live ones). `item.used` is ignored;
+    /// `item.uses_left` is how many uses it begins with, also where it is compared with one that stands.
     async fn add_token(&self, account: AccountId, item: TokenItem, tokens_max: u64, now: u64) -> Result<TokenAdded>;
 
     /// The account's tokens above `after`, ascending, at most `limit`; expired ones are left out.
@@ -198,8 +199,8 @@ pub trait Tokens: Send + Sync {
     /// Deletes those of the account's tokens that are named, and says how many there were.
     async fn revoke_tokens(&self, account: AccountId, hashes: Vec<TokenHash>) -> Result<u64>;
 
-    /// Where a token leads; none when unknown, expired or revoked. A used `once` token still leads there: whether the id is
-    /// its own is decided by [`Envelopes::enqueue`]. May be answered from a cache that every write keeps true.
+    /// Where a token leads; none when unknown, expired or revoked. A used-up token still leads there: whether the id is one
+    /// of its own is decided by [`Envelopes::enqueue`]. May be answered from a cache that every write keeps true.
     async fn route(&self, token: TokenHash, now: u64) -> Result<Option<Route>>;
 }
 
@@ -241,7 +242,7 @@ pub enum Enqueued {
     },
     /// Every envelope named was refused as full; nothing is stored.
     AllFull,
-    /// The token is not, or no longer, good, or it is a `once` token that has had another id; nothing is stored.
+    /// The token is not, or no longer, good, or it is used up and this is none of the ids it was used for; nothing is stored.
     NoSuchToken,
     /// The account's list is not the one named; nothing is stored.
     ListChanged,
@@ -275,6 +276,9 @@ pub trait Envelopes: Send + Sync {
     /// still free. The same tag for the same mailbox stores nothing twice while the envelope waits, across restarts, and for
     /// the repeats' time after it is gone, in memory. A `once` token keeps its first tag until it expires.
     ///
+    /// What comes by a `knock` token counts against a room of its own instead: so many of one token, which is forgotten at a
+    /// restart, and so many in all, which is not. It takes one of the token's uses when the first of its envelopes is stored.
+    ///
     /// A seq becomes visible only after all lower ones of its mailbox.
     async fn enqueue(&self, send: Enqueue) -> Result<Enqueued>;
 
@@ -295,6 +299,56 @@ pub trait Keys: Send + Sync {
 
     /// An account's current list and the prekeys of its devices that are good at `now`, by device ascending.
     async fn prekeys(&self, account: AccountId, now: u64) -> Result<Option<(SignedList, Vec<Prekey>)>>;
+}
+
+/// What came of a handle that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandlePut {
+    /// It is the account's, with this record.
+    Done,
+    /// It is another account's, or held for one.
+    Taken,
+    /// The one before could not be held: as many are, the first of them until then.
+    TooMany {
+        /// Unix seconds.
+        until: u64,
+    },
+}
+
+/// What came of giving a handle up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandleReleased {
+    /// It is held now.
+    Released,
+    /// There was none.
+    None,
+    /// As many are held as may be, the first of them until then.
+    TooMany {
+        /// Unix seconds.
+        until: u64,
+    },
+}
+
+/// Handles: an account has one or none, and some may be held for it.
+#[async_trait]
+pub trait Handles: Send + Sync {
+    /// Makes a handle the account's, with a record in the place of any before. The account's other one, where it has one, is
+    /// held for it until `held_until`, and its record is gone. At most [`HELD_MAX`](crate::protocol::handles::HELD_MAX) are
+    /// held for an account. Of two accounts that put one hash, one gets it.
+    async fn put_handle(
+        &self,
+        account: AccountId,
+        hash: HandleHash,
+        record: Vec<u8>,
+        held_until: u64,
+        now: u64,
+    ) -> Result<HandlePut>;
+
+    /// Gives the account's handle up; it is held until `held_until`.
+    async fn release_handle(&self, account: AccountId, held_until: u64, now: u64) -> Result<HandleReleased>;
+
+    /// The record of a handle that somebody has; a held one is nobody's.
+    async fn handle(&self, hash: HandleHash) -> Result<Option<Vec<u8>>>;
 }
 
 /// What a slot must be for a write to happen: compare-and-swap.
@@ -389,7 +443,7 @@ pub struct PurgeSlice {
     pub envelopes: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
-    /// Expired tokens and passes removed, and accounts that nobody visited.
+    /// Expired tokens, passes and held handles removed, and accounts that nobody visited.
     pub others: u64,
     /// Nothing is left to purge.
     pub done: bool,
@@ -449,8 +503,8 @@ pub struct TableRows {
 /// What the operator and the relay's own jobs need.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// Removes at most 128 rows, or as many as fit in 1 ms: envelopes with an expiry not after `cutoff`, tokens and passes
-    /// expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its mailbox's gap.
+    /// Removes at most 128 rows, or as many as fit in 1 ms: envelopes with an expiry not after `cutoff`, tokens, passes
+    /// and held handles expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its mailbox's gap.
     async fn purge_slice(&self, cutoff: u64, unseen_week: u64, now: u64) -> Result<PurgeSlice>;
 
     /// What a purge up to `cutoff` would remove.

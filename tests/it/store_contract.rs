@@ -2,6 +2,8 @@
 
 mod accounts;
 mod envelopes;
+mod handles;
+mod knocks;
 mod model;
 mod others;
 mod slots;

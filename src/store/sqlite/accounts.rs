@@ -229,6 +229,7 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
+    let handles = super::handles::of(connection, current.id, now)?;
     let mut slots = connection.prepare_cached(
         "SELECT slot, version, length(content)
          FROM slots
@@ -239,7 +240,7 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
         Ok(SlotItem { slot: SlotId(blob(row, 0)?), version: uint(row, 1)?, bytes: uint(row, 2)? })
     })?;
     let slots = slots.collect::<SqlResult<_>>()?;
-    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, slots }))
+    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, handles, slots }))
 }
 
 fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {

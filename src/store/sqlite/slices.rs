@@ -69,7 +69,7 @@ pub(super) fn remove_device(tx: &mut Tx<'_>, device: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-/// Makes an account, its devices, tokens and slots invisible, and gives its devices.
+/// Makes an account, its devices, tokens, handles and slots invisible, and gives its devices.
 pub(super) fn delete_account(tx: &mut Tx<'_>, account: i64) -> Result<Vec<DeviceId>> {
     let connection = tx.connection;
     let mut find = connection.prepare_cached(
@@ -183,6 +183,14 @@ fn account_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
              WHERE id = ?1",
         )?;
         delete.execute([slot])?;
+        tx.effects.deleted = true;
+    }
+    // HELD_MAX and one more, at the most.
+    let mut handles = connection.prepare_cached(
+        "DELETE FROM handles
+         WHERE account = ?1",
+    )?;
+    if handles.execute([account])? > 0 {
         tx.effects.deleted = true;
     }
     let mut delete = connection.prepare_cached(

@@ -239,6 +239,7 @@ async fn a_deleted_accounts_tokens_are_free_again(kind: Kind) {
         expires_at: None,
         envelopes_max: None,
         used: false,
+        uses_left: None,
     };
     assert_eq!(bench.store.add_token(bob.account, item, 10, NOW).await, Ok(TokenAdded::Added));
     assert_eq!(bench.send(bob.send_by(alice.token, 1, 10)).await, queued());

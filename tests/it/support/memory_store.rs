@@ -7,15 +7,17 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use async_trait::async_trait;
 use restante::protocol::accounts::{AccountReply, DeviceItem};
 use restante::protocol::envelopes::{Envelope, Gap, ListName};
+use restante::protocol::handles::{HELD_MAX, HandleItem};
 use restante::protocol::keys::Prekey;
 use restante::protocol::slots::SlotItem;
 use restante::protocol::time::WEEK;
 use restante::protocol::tokens::{TokenItem, TokenKind};
-use restante::protocol::{AccountId, Bytes, DeviceId, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
+use restante::protocol::{AccountId, Bytes, DeviceId, HandleHash, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 use restante::store::{
-    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, KeptNotice, Keys, NewEnvelope, NewList,
-    Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, SlotCondition,
-    SlotPut, Slots, Store, StoreError, Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
+    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, HandlePut, HandleReleased, Handles,
+    KeptNotice, Keys, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result,
+    Route, RouteDevice, SlotCondition, SlotPut, Slots, Store, StoreError, Successor, TableRows, TokenAdded, TokenPage, Tokens,
+    Totals, Upkeep, Waiting,
 };
 
 /// A store that forgets everything with the process.
@@ -30,6 +32,8 @@ pub(crate) struct MemoryStore {
 pub(crate) struct MemoryLimits {
     pub(crate) mailbox_envelopes_max: u64,
     pub(crate) mailbox_bytes_max: u64,
+    pub(crate) knocks_token_max: u64,
+    pub(crate) knocks_max: u64,
     pub(crate) repeats_secs: u64,
     pub(crate) repeats_max: usize,
 }
@@ -43,6 +47,7 @@ struct State {
     tokens: BTreeMap<TokenHash, Token>,
     slots: BTreeMap<(AccountId, SlotId), (u64, Vec<u8>)>,
     passes: BTreeMap<Hash, PassItem>,
+    handles: BTreeMap<HandleHash, Handle>,
     notice: Option<KeptNotice>,
     repeats: VecDeque<(DeviceId, [u8; 16], u64)>,
     clock: u64,
@@ -65,6 +70,7 @@ struct Held {
     envelope: NewEnvelope,
     tag: [u8; 16],
     token: Option<TokenHash>,
+    knock: bool,
 }
 
 #[derive(Clone)]
@@ -72,6 +78,14 @@ struct Token {
     account: AccountId,
     item: TokenItem,
     used_tag: Option<[u8; 16]>,
+    taken: u64,
+}
+
+#[derive(Clone)]
+struct Handle {
+    account: AccountId,
+    record: Vec<u8>,
+    held_until: Option<u64>,
 }
 
 impl MemoryStore {
@@ -102,10 +116,11 @@ impl MemoryStore {
     }
 
     fn has_room(&self, device: &Device, token: &TokenHash, envelopes_max: Option<u64>, bytes: u64) -> bool {
-        let of_token = || device.waiting.values().filter(|held| held.token == Some(*token));
+        let mails = || device.waiting.values().filter(|held| !held.knock);
+        let of_token = || mails().filter(|held| held.token == Some(*token));
         let size = |held: &Held| held.envelope.body.len() as u64;
-        let (count, own_count) = (device.waiting.len() as u64 + 1, of_token().count() as u64 + 1);
-        let total = device.waiting.values().map(size).sum::<u64>() + bytes;
+        let (count, own_count) = (mails().count() as u64 + 1, of_token().count() as u64 + 1);
+        let total = mails().map(size).sum::<u64>() + bytes;
         let own_total = of_token().map(size).sum::<u64>() + bytes;
         let (count_max, bytes_max) = (self.limits.mailbox_envelopes_max, self.limits.mailbox_bytes_max);
         count <= count_max
@@ -113,6 +128,14 @@ impl MemoryStore {
             && own_count <= envelopes_max.unwrap_or(u64::MAX)
             && own_count <= count_max - count
             && own_total <= bytes_max - total
+    }
+
+    fn has_room_to_knock(&self, device: &Device, token: &TokenHash, envelopes_max: Option<u64>) -> bool {
+        let knocks = || device.waiting.values().filter(|held| held.knock);
+        let of_token = knocks().filter(|held| held.token == Some(*token)).count() as u64;
+        (knocks().count() as u64) < self.limits.knocks_max
+            && of_token < self.limits.knocks_token_max
+            && of_token < envelopes_max.unwrap_or(u64::MAX)
     }
 
     fn remember(&self, state: &mut State, device: DeviceId, tag: [u8; 16], now: u64) {
@@ -163,6 +186,7 @@ impl State {
         let Some(gone) = self.accounts.remove(account) else { return Vec::new() };
         self.tokens.retain(|_, token| token.account != *account);
         self.slots.retain(|(of, _), _| of != account);
+        self.handles.retain(|_, handle| handle.account != *account);
         let devices: Vec<DeviceId> = gone.list.entries.iter().map(|entry| entry.device).collect();
         devices.iter().for_each(|device| self.remove(device));
         devices
@@ -180,7 +204,8 @@ impl Token {
     }
 
     fn shown(&self) -> TokenItem {
-        TokenItem { used: self.used_tag.is_some(), ..self.item.clone() }
+        let uses_left = self.item.uses_left.map(|uses| uses - self.taken);
+        TokenItem { used: self.used_tag.is_some(), uses_left, ..self.item.clone() }
     }
 }
 
@@ -270,7 +295,9 @@ impl Accounts for MemoryStore {
             bytes: content.len() as u64,
         };
         let (devices, slots) = (devices.collect(), own.map(item).collect());
-        Ok(Some(AccountReply { account, device_list: current.signed.clone(), devices, tokens, slots }))
+        let handles = state.handles.iter().filter(|(_, handle)| handle.account == account && handle.is_kept(now));
+        let handles = handles.map(|(hash, handle)| HandleItem { hash: *hash, held_until: handle.held_until }).collect();
+        Ok(Some(AccountReply { account, device_list: current.signed.clone(), devices, tokens, handles, slots }))
     }
 
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>> {
@@ -289,7 +316,7 @@ impl Tokens for MemoryStore {
         if !state.accounts.contains_key(&account) || state.live(&account, now).count() as u64 >= tokens_max {
             return Ok(TokenAdded::TooMany);
         }
-        state.tokens.insert(item.hash, Token { account, item, used_tag: None });
+        state.tokens.insert(item.hash, Token { account, item, used_tag: None, taken: 0 });
         Ok(TokenAdded::Added)
     }
 
@@ -336,6 +363,12 @@ impl Envelopes for MemoryStore {
         if once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag) {
             return Ok(Enqueued::NoSuchToken);
         }
+        let knock = token.item.kind == TokenKind::Knock;
+        let repeats = |device: &DeviceId| {
+            let waits = state.devices.get(device).is_some_and(|of| of.waiting.values().any(|held| held.tag == send.repeat_tag));
+            waits || state.repeats.iter().any(|(of, tag, until)| of == device && *tag == send.repeat_tag && send.now < *until)
+        };
+        let repeated = send.envelopes.iter().any(|envelope| repeats(&envelope.device));
         if state.accounts.get(&token.account).map(name) != Some(send.list) {
             return Ok(Enqueued::ListChanged);
         }
@@ -343,6 +376,9 @@ impl Envelopes for MemoryStore {
             |envelope: &NewEnvelope| state.devices.get(&envelope.device).is_some_and(|device| device.account == token.account);
         if !send.envelopes.iter().all(theirs) {
             return Ok(Enqueued::ListChanged);
+        }
+        if knock && !repeated && token.item.uses_left.is_some_and(|uses| uses == token.taken) {
+            return Ok(Enqueued::NoSuchToken);
         }
         let (mut full, mut woken) = (Vec::new(), Vec::new());
         for envelope in &send.envelopes {
@@ -353,11 +389,15 @@ impl Envelopes for MemoryStore {
             if state.repeats.iter().any(known) || device.waiting.values().any(|held| held.tag == send.repeat_tag) {
                 continue;
             }
-            if !self.has_room(device, &send.token, token.item.envelopes_max, envelope.body.len() as u64) {
+            let has_room = match knock {
+                true => self.has_room_to_knock(device, &send.token, token.item.envelopes_max),
+                false => self.has_room(device, &send.token, token.item.envelopes_max, envelope.body.len() as u64),
+            };
+            if !has_room {
                 full.push(envelope.device);
                 continue;
             }
-            let held = Held { envelope: envelope.clone(), tag: send.repeat_tag, token: Some(send.token) };
+            let held = Held { envelope: envelope.clone(), tag: send.repeat_tag, token: Some(send.token), knock };
             device.waiting.insert(device.next_seq, held);
             device.next_seq += 1;
             woken.push(envelope.device);
@@ -365,6 +405,7 @@ impl Envelopes for MemoryStore {
         if !full.is_empty() && full.len() == send.envelopes.len() {
             return Ok(Enqueued::AllFull);
         }
+        token.taken += u64::from(knock && !repeated);
         if once {
             token.used_tag = Some(send.repeat_tag);
         }
@@ -426,6 +467,72 @@ impl Keys for MemoryStore {
         let own = state.devices.values().filter(|device| device.account == account);
         let keys = own.filter_map(|device| device.prekey.clone()).filter(|key| key.expires_at > now);
         Ok(Some((current.signed.clone(), keys.collect())))
+    }
+}
+
+impl Handle {
+    fn is_kept(&self, now: u64) -> bool {
+        self.held_until.is_none_or(|until| until > now)
+    }
+}
+
+impl State {
+    /// The handle that the account has; and whether it could be held, or until when not.
+    fn current(&self, account: AccountId, but: Option<HandleHash>, now: u64) -> (Option<HandleHash>, Option<u64>) {
+        let own = || self.handles.iter().filter(|(_, handle)| handle.account == account);
+        let current = own().find(|(_, handle)| handle.held_until.is_none()).map(|(hash, _)| *hash);
+        let held = own().filter(|(hash, handle)| Some(**hash) != but && handle.is_kept(now));
+        let held: Vec<u64> = held.filter_map(|(_, handle)| handle.held_until).collect();
+        (current, held.iter().min().copied().filter(|_| held.len() as u64 >= HELD_MAX))
+    }
+
+    fn hold(&mut self, hash: HandleHash, until: u64) {
+        let handle = self.handles.get_mut(&hash).expect("it was just found");
+        (handle.held_until, handle.record) = (Some(until), Vec::new());
+    }
+}
+
+#[async_trait]
+impl Handles for MemoryStore {
+    async fn put_handle(
+        &self,
+        account: AccountId,
+        hash: HandleHash,
+        record: Vec<u8>,
+        held_until: u64,
+        now: u64,
+    ) -> Result<HandlePut> {
+        let mut state = self.open()?;
+        let others = |known: &Handle| known.account != account && known.is_kept(now);
+        if !state.accounts.contains_key(&account) || state.handles.get(&hash).is_some_and(others) {
+            return Ok(HandlePut::Taken);
+        }
+        let (current, until) = state.current(account, Some(hash), now);
+        if let Some(before) = current.filter(|before| *before != hash) {
+            if let Some(until) = until {
+                return Ok(HandlePut::TooMany { until });
+            }
+            state.hold(before, held_until);
+        }
+        state.handles.insert(hash, Handle { account, record, held_until: None });
+        Ok(HandlePut::Done)
+    }
+
+    async fn release_handle(&self, account: AccountId, held_until: u64, now: u64) -> Result<HandleReleased> {
+        let mut state = self.open()?;
+        Ok(match state.current(account, None, now) {
+            (None, _) => HandleReleased::None,
+            (Some(_), Some(until)) => HandleReleased::TooMany { until },
+            (Some(current), None) => {
+                state.hold(current, held_until);
+                HandleReleased::Released
+            }
+        })
+    }
+
+    async fn handle(&self, hash: HandleHash) -> Result<Option<Vec<u8>>> {
+        let state = self.open()?;
+        Ok(state.handles.get(&hash).filter(|handle| handle.held_until.is_none()).map(|handle| handle.record.clone()))
     }
 }
 
@@ -517,19 +624,21 @@ impl Upkeep for MemoryStore {
             self.remember(&mut state, id, held.tag, now);
         }
         if slice.done {
-            let before = state.tokens.len() + state.passes.len() + state.accounts.len();
+            let before = state.tokens.len() + state.passes.len() + state.accounts.len() + state.handles.len();
             state.tokens.retain(|_, token| token.is_live(now));
             state.passes.retain(|_, pass| pass.expires_at > now);
+            state.handles.retain(|_, handle| handle.is_kept(now));
             let mut lost = 0;
             let accounts: Vec<AccountId> = state.accounts.keys().copied().collect();
             for account in accounts {
                 let seen = |device: &Device| device.account == account && device.seen_week >= unseen_week;
                 if !state.devices.values().any(seen) {
                     lost += state.tokens.values().filter(|token| token.account == account).count();
+                    lost += state.handles.values().filter(|handle| handle.account == account).count();
                     state.delete_account(&account);
                 }
             }
-            let after = state.tokens.len() + state.passes.len() + state.accounts.len() + lost;
+            let after = state.tokens.len() + state.passes.len() + state.accounts.len() + state.handles.len() + lost;
             slice.others = (before - after) as u64;
         }
         drop(state);
