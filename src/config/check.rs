@@ -266,8 +266,12 @@ const BORDERS: [(&str, u64, u64); Limits::NAMES.len()] = [
     ("drain_secs", 1, 60),
     ("connections_max", 16, 1_000_000),
     ("prefix_connections_max", 1, 1_000_000),
-    ("prefix_challenges_per_min", 1, 1_000_000),
-    ("prefix_bad_logins_per_min", 1, 1_000_000),
+    // 0 counts nothing.
+    ("prefix_challenges_per_min", 0, 1_000_000),
+    ("prefix_bad_logins_per_min", 0, 1_000_000),
+    ("prefix_requests_per_min", 0, 1_000_000),
+    ("device_requests_per_min", 0, 1_000_000),
+    ("token_sends_per_min", 0, 1_000_000),
     // A visit is kept to the week: with less than two of them a device seen yesterday could count as absent.
     ("device_unseen_days", 14, 3_650),
     ("account_unseen_days", 14, 36_500),

@@ -19,6 +19,7 @@ impl Relay {
         }
         let send = self.checked(request)?;
         let route = self.inner.store.route(send.token, send.now).await?.ok_or_else(no_such_token)?;
+        self.rate_token(&send.token)?;
         if !send.is_for(&route) {
             return Err(self.list_changed(&route).await?);
         }

@@ -97,7 +97,7 @@ impl Relay {
                 challenges: auth::Challenges::new(&random),
                 sessions: auth::Sessions::default(),
                 logins: tokio::sync::Semaphore::new(auth::LOGINS_MAX),
-                rates: rates::Rates::new(&random),
+                rates: rates::Rates::new(&random, &settings.limits, &clock),
                 wraps: wraps::Wraps::default(),
                 wakeups,
                 live: Arc::default(),

@@ -23,6 +23,7 @@ mod notices;
 mod polls;
 mod process;
 mod protocol_vectors;
+mod rates;
 mod receipts;
 mod routes;
 mod schema;
