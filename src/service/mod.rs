@@ -17,6 +17,7 @@ pub mod notices;
 pub mod passes;
 pub mod purge;
 pub mod rates;
+pub mod roster;
 pub mod stats;
 pub mod stream;
 mod sync;

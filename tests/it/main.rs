@@ -25,6 +25,7 @@ mod process;
 mod protocol_vectors;
 mod rates;
 mod receipts;
+mod roster;
 mod routes;
 mod schema;
 mod store_contract;

@@ -122,7 +122,9 @@ fn described(connection: &Connection) -> Vec<String> {
         let sql: String = row.get(3)?;
         let words: Vec<&str> = sql.lines().flat_map(|line| line.split("--").next().unwrap_or("").split_whitespace()).collect();
         let of = (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        Ok(format!("{of:?} {}", words.join(" ")))
+        // A column that an upgrade added stands behind ` , ` and not behind a line's end.
+        let words = words.join(" ").replace(" ,", ",").replace(" )", ")").replace("( ", "(");
+        Ok(format!("{of:?} {words}"))
     });
     let mut described: Vec<String> = objects.expect("a query").map(|object| object.expect("a row")).collect();
     let mut columns = connection

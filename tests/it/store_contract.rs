@@ -4,6 +4,7 @@ mod accounts;
 mod envelopes;
 mod model;
 mod others;
+mod roster;
 mod sqlite;
 mod tokens;
 

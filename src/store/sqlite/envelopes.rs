@@ -51,11 +51,12 @@ struct Token {
     envelopes_max: Option<u64>,
     used_tag: Option<[u8; 16]>,
     list: ListName,
+    suspended: bool,
 }
 
 fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Token>> {
     let mut find = connection.prepare_cached(
-        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version
+        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version, suspended
          FROM tokens
          JOIN accounts ON accounts.id = tokens.account
          WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
@@ -68,6 +69,7 @@ fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Tok
             envelopes_max: uint_or_none(row, 3)?,
             used_tag: blob_or_none(row, 4)?,
             list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
+            suspended: row.get(7)?,
         })
     });
     token.optional()
@@ -82,6 +84,9 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     }
     if token.list != send.list {
         return Ok(Enqueued::ListChanged);
+    }
+    if token.suspended {
+        return Ok(Enqueued::AllFull);
     }
     let mut mailboxes = Vec::with_capacity(send.envelopes.len());
     for envelope in &send.envelopes {

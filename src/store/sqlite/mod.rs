@@ -16,6 +16,7 @@ mod passes;
 mod purge;
 mod queue;
 mod refusal;
+mod roster;
 mod routes;
 mod rows;
 mod slices;

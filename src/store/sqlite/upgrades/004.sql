@@ -1,0 +1,1 @@
+-- Version 4: nothing; the number is kept free for what is built beside this.
