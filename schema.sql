@@ -33,7 +33,9 @@ CREATE TABLE accounts (
   version INTEGER NOT NULL,
   list_key_certificate BLOB NOT NULL,
   list BLOB NOT NULL,
-  list_signature BLOB NOT NULL
+  list_signature BLOB NOT NULL,
+  -- 1 while the operator keeps its devices out and its mailboxes shut; nothing of it is deleted by that.
+  suspended INTEGER NOT NULL DEFAULT 0 CHECK (suspended IN (0, 1))
 ) STRICT;
 
 -- Deleted accounts whose tokens or slots are still being removed; empty but for moments.

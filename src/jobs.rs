@@ -54,6 +54,7 @@ pub async fn run(relay: Relay, schedule: String) {
         }
         relay.sweep_sessions();
         relay.rotate_wraps();
+        relay.sweep_rates();
         let now = relay.clock().elapsed();
         if relay.purged_since(last) {
             last = now;

@@ -68,6 +68,7 @@ pub fn session(relay: &Relay, route: &Route, headers: &HeaderMap) -> Result<Opti
             let token = single.and_then(|text| text.strip_prefix("Bearer ")).and_then(|text| text.parse::<SessionToken>().ok());
             // A bearer of no session at all stands for one that is malformed: the same work, the same answer.
             let session = relay.authenticate(&token.unwrap_or(SessionToken([0; 32])))?;
+            relay.rate_device(&session)?;
             Ok(Some(session))
         }
     }

@@ -134,6 +134,7 @@ fn refused_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::LoginRefused => {
             "the device may have been removed; `restante client doctor`, then `recover` with the 24 words"
         }
+        ErrorCode::Suspended => "ask the relay's operator",
         ErrorCode::AccountExists => "the account is here already; `restante client recover` takes it over with the 24 words",
         ErrorCode::MailboxFull => "the recipient's mailbox is full; try again after it was emptied",
         ErrorCode::RateLimited | ErrorCode::Busy | ErrorCode::Stopping => "try again in a moment",

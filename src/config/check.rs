@@ -266,10 +266,14 @@ const BORDERS: [(&str, u64, u64); Limits::NAMES.len()] = [
     ("drain_secs", 1, 60),
     ("connections_max", 16, 1_000_000),
     ("prefix_connections_max", 1, 1_000_000),
-    ("prefix_challenges_per_min", 1, 1_000_000),
-    ("prefix_bad_logins_per_min", 1, 1_000_000),
-    ("prefix_knocks_per_hour", 1, 1_000_000),
-    ("prefix_lookups_per_min", 1, 1_000_000),
+    // 0 counts nothing.
+    ("prefix_challenges_per_min", 0, 1_000_000),
+    ("prefix_bad_logins_per_min", 0, 1_000_000),
+    ("prefix_requests_per_min", 0, 1_000_000),
+    ("device_requests_per_min", 0, 1_000_000),
+    ("token_sends_per_min", 0, 1_000_000),
+    ("prefix_knocks_per_hour", 0, 1_000_000),
+    ("prefix_lookups_per_min", 0, 1_000_000),
     ("knocks_token_max", 1, 10_000),
     ("knocks_max", 1, 100_000),
     // An account that recovers has the slot of its last epoch beside the new one.

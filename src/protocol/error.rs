@@ -48,6 +48,7 @@ error_codes! {
     RegistrationClosed = 403, "registration_closed", "registration is closed";
     PassRefused = 403, "pass_refused", "registration needs a good pass";
     OriginRefused = 403, "origin_refused", "this web page may not use the relay";
+    Suspended = 403, "suspended", "the account is suspended";
     NotFound = 404, "not_found", "no such path";
     NoSuchToken = 404, "no_such_token", "no such delivery token";
     NoSuchAccount = 404, "no_such_account", "no such account";

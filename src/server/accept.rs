@@ -26,6 +26,7 @@ use warp::reply::Response;
 
 use super::Listener;
 use super::connection::{Patience, Phase, Timed};
+use crate::api::error::ApiError;
 use crate::api::extract::{Caller, check_head};
 use crate::api::routes::template;
 use crate::api::stream::{self, Agreed};
@@ -134,12 +135,14 @@ impl Hall {
         let size = size_class(request.headers());
         let page = web::judge(self.relay.web_origins(), request.headers());
         let preflight = || page.preflight(request.method(), request.uri().path(), request.headers());
-        let mut reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
+        let caller = self.caller(request.headers(), address);
+        let allowed = self.relay.rate_request(caller).map_err(ApiError::from);
+        let head = || check_head(request.version(), request.uri(), request.headers(), &self.hosts);
+        let mut reply = match allowed.and_then(|()| head()) {
             Err(refusal) => refusal.reply(),
             Ok(()) if let Some(reply) = preflight() => reply,
             Ok(()) => {
-                let caller = Caller(self.caller(request.headers(), address));
-                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(Caller(caller));
                 let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
                 let Ok(reply) = routes.call(request).await;
                 reply

@@ -142,7 +142,7 @@ impl Relay {
         }
     }
 
-    fn forget_devices(&self, removed: &[DeviceId]) {
+    pub(crate) fn forget_devices(&self, removed: &[DeviceId]) {
         self.end_sessions_of(removed);
         self.inner.wraps.forget(removed);
     }

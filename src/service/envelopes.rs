@@ -20,12 +20,13 @@ impl Relay {
         }
         let send = self.checked(request)?;
         let route = self.inner.store.route(send.token, send.now).await?.ok_or_else(no_such_token)?;
+        self.rate_token(&send.token)?;
         if !send.is_for(&route) {
             return Err(self.list_changed(&route).await?);
         }
         if route.kind == TokenKind::Knock {
             send.check_knock()?;
-            self.rate(prefix, Counted::Knock, self.limits().prefix_knocks_per_hour)?;
+            self.rate(prefix, Counted::Knock)?;
         }
         let reply = |full| SendReply { expires_at: send.expires_at, full };
         if send.live {

@@ -18,6 +18,7 @@ pub mod notices;
 pub mod passes;
 pub mod purge;
 pub mod rates;
+pub mod roster;
 pub mod slots;
 pub mod stats;
 pub mod stream;
@@ -99,7 +100,7 @@ impl Relay {
                 challenges: auth::Challenges::new(&random),
                 sessions: auth::Sessions::default(),
                 logins: tokio::sync::Semaphore::new(auth::LOGINS_MAX),
-                rates: rates::Rates::new(&random),
+                rates: rates::Rates::new(&random, &settings.limits, &clock),
                 wraps: wraps::Wraps::default(),
                 wakeups,
                 live: Arc::default(),

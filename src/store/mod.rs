@@ -51,7 +51,7 @@ pub type CommitListener = Arc<dyn Fn(&[DeviceId]) + Send + Sync>;
 
 /// Everything a relay needs kept.
 #[async_trait]
-pub trait Store: Accounts + Tokens + Envelopes + Keys + Handles + Slots + Passes + Notices + Upkeep {
+pub trait Store: Accounts + Roster + Tokens + Envelopes + Keys + Handles + Slots + Passes + Notices + Upkeep {
     /// Puts the listener in place; one, before the first request.
     fn on_commit(&self, listener: CommitListener);
 
@@ -115,6 +115,8 @@ pub struct DeviceRecord {
     pub account: AccountId,
     /// What its envelopes are wrapped to.
     pub sealing_key: SealingKey,
+    /// The operator keeps its account out.
+    pub suspended: bool,
 }
 
 /// Accounts, their lists and devices.
@@ -140,6 +142,45 @@ pub trait Accounts: Send + Sync {
     /// Deletes the account and all that is its; from the return on, and at every later moment, nobody sees any of it. The
     /// ids of its devices are never accepted again. Gives the devices it had.
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>>;
+}
+
+/// An account as the operator sees it: how much there is, never what or from whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountItem {
+    /// Its id.
+    pub account: AccountId,
+    /// Devices of its list.
+    pub devices: u64,
+    /// Envelopes waiting for all of them.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Delivery tokens that are good.
+    pub tokens: u64,
+    /// The week in which one of its devices last came.
+    pub seen_week: u64,
+    /// The operator keeps it out.
+    pub suspended: bool,
+}
+
+/// A page of accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountPage {
+    /// Ascending by id.
+    pub accounts: Vec<AccountItem>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<AccountId>,
+}
+
+/// Accounts as the operator deals with them.
+#[async_trait]
+pub trait Roster: Send + Sync {
+    /// Accounts from `from` on, ascending by id, at most `limit`.
+    async fn accounts(&self, from: AccountId, limit: u64, now: u64) -> Result<AccountPage>;
+
+    /// Suspends an account, or ends that, and gives its devices; none when there is no such account. While an account is
+    /// suspended [`Envelopes::enqueue`] takes nothing for it; all that it has stays, and goes on to expire.
+    async fn suspend(&self, account: AccountId, suspended: bool) -> Result<Option<Vec<DeviceId>>>;
 }
 
 /// What came of a new token.
@@ -240,7 +281,7 @@ pub enum Enqueued {
         /// Not stored for these.
         full: Vec<DeviceId>,
     },
-    /// Every envelope named was refused as full; nothing is stored.
+    /// Every envelope named was refused as full, or the account is suspended; nothing is stored.
     AllFull,
     /// The token is not, or no longer, good, or it is used up and this is none of the ids it was used for; nothing is stored.
     NoSuchToken,

@@ -122,7 +122,7 @@ fn described(connection: &Connection) -> Vec<String> {
         let sql: String = row.get(3)?;
         let words: Vec<&str> = sql.lines().flat_map(|line| line.split("--").next().unwrap_or("").split_whitespace()).collect();
         // Where a column was added, SQLite puts the comma on the next line.
-        let words = words.join(" ").replace(" ,", ",").replace(" )", ")");
+        let words = words.join(" ").replace(" ,", ",").replace(" )", ")").replace("( ", "(");
         let of = (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?);
         Ok(format!("{of:?} {words}"))
     });

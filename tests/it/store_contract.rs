@@ -6,6 +6,7 @@ mod handles;
 mod knocks;
 mod model;
 mod others;
+mod roster;
 mod slots;
 mod sqlite;
 mod tokens;

@@ -27,13 +27,17 @@ impl Accounts for SqliteStore {
     async fn device(&self, device: DeviceId) -> Result<Option<DeviceRecord>> {
         self.read(move |connection| {
             let mut find = connection.prepare_cached(
-                "SELECT accounts.account, devices.sealing_key
+                "SELECT accounts.account, devices.sealing_key, accounts.suspended
                  FROM devices
                  JOIN accounts ON accounts.id = devices.account
                  WHERE devices.device = ?1",
             )?;
             let record = find.query_row([device.as_bytes()], |row| {
-                Ok(DeviceRecord { account: AccountId(blob(row, 0)?), sealing_key: SealingKey(blob(row, 1)?) })
+                Ok(DeviceRecord {
+                    account: AccountId(blob(row, 0)?),
+                    sealing_key: SealingKey(blob(row, 1)?),
+                    suspended: row.get(2)?,
+                })
             });
             record.optional()
         })

@@ -54,11 +54,12 @@ struct Token {
     used_tag: Option<[u8; 16]>,
     uses_left: Option<u64>,
     list: ListName,
+    suspended: bool,
 }
 
 fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Token>> {
     let mut find = connection.prepare_cached(
-        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version, uses_left
+        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version, uses_left, suspended
          FROM tokens
          JOIN accounts ON accounts.id = tokens.account
          WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
@@ -72,6 +73,7 @@ fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Tok
             used_tag: blob_or_none(row, 4)?,
             list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
             uses_left: uint_or_none(row, 7)?,
+            suspended: row.get(8)?,
         })
     });
     token.optional()
@@ -87,6 +89,9 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     }
     if token.list != send.list {
         return Ok(Enqueued::ListChanged);
+    }
+    if token.suspended {
+        return Ok(Enqueued::AllFull);
     }
     let mut mailboxes = Vec::with_capacity(send.envelopes.len());
     for envelope in &send.envelopes {

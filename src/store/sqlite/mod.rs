@@ -17,6 +17,7 @@ mod passes;
 mod purge;
 mod queue;
 mod refusal;
+mod roster;
 mod routes;
 mod rows;
 mod slices;

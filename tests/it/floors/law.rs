@@ -38,6 +38,7 @@ const TOPICS: &[&str] = &[
     "notices",
     "passes",
     "purge",
+    "roster",
     "stats",
 ];
 const FLOORS_OF_TOPICS: &[&str] = &["api", "service", "store::sqlite"];

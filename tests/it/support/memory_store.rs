@@ -1,6 +1,8 @@
 //! The store as a model: maps and a lock, nothing on disk. What it does is what the trait's words say, read as plainly as
 //! can be; the contract suite holds it and SQLite to the same tests, and the property tests compare the two.
 
+mod roster;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -42,6 +44,7 @@ pub(crate) struct MemoryLimits {
 struct State {
     closed: bool,
     accounts: BTreeMap<AccountId, NewList>,
+    suspended: BTreeSet<AccountId>,
     devices: BTreeMap<DeviceId, Device>,
     removed: BTreeSet<DeviceId>,
     tokens: BTreeMap<TokenHash, Token>,
@@ -184,6 +187,7 @@ impl State {
 
     fn delete_account(&mut self, account: &AccountId) -> Vec<DeviceId> {
         let Some(gone) = self.accounts.remove(account) else { return Vec::new() };
+        self.suspended.remove(account);
         self.tokens.retain(|_, token| token.account != *account);
         self.slots.retain(|(of, _), _| of != account);
         self.handles.retain(|_, handle| handle.account != *account);
@@ -264,7 +268,11 @@ impl Accounts for MemoryStore {
     async fn device(&self, device: DeviceId) -> Result<Option<DeviceRecord>> {
         let state = self.open()?;
         let found = state.devices.get(&device);
-        Ok(found.map(|found| DeviceRecord { account: found.account, sealing_key: found.sealing_key }))
+        Ok(found.map(|found| DeviceRecord {
+            account: found.account,
+            sealing_key: found.sealing_key,
+            suspended: state.suspended.contains(&found.account),
+        }))
     }
 
     async fn visited(&self, device: DeviceId, week: u64) -> Result<()> {
@@ -371,6 +379,9 @@ impl Envelopes for MemoryStore {
         let repeated = send.envelopes.iter().any(|envelope| repeats(&envelope.device));
         if state.accounts.get(&token.account).map(name) != Some(send.list) {
             return Ok(Enqueued::ListChanged);
+        }
+        if state.suspended.contains(&token.account) {
+            return Ok(Enqueued::AllFull);
         }
         let theirs =
             |envelope: &NewEnvelope| state.devices.get(&envelope.device).is_some_and(|device| device.account == token.account);

@@ -1,0 +1,1 @@
+-- Version 5: nothing; the number is kept free for what is built beside this.
