@@ -3,19 +3,20 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::CONTENT_LENGTH;
-use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Method, Request, Uri};
+use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
@@ -26,12 +27,14 @@ use warp::reply::Response;
 
 use super::Listener;
 use super::connection::{Patience, Phase, Timed};
+use super::parked::{Head, Parked, Rewound};
 use crate::api::extract::{Caller, check_head};
 use crate::api::routes::template;
 use crate::api::stream::{self, Agreed};
-use crate::api::web;
-use crate::service::Relay;
+use crate::api::web::Page;
+use crate::api::{parked, web};
 use crate::service::rates::Prefix;
+use crate::service::{Clock, Relay};
 
 /// What every connection shares.
 pub(super) struct Hall {
@@ -122,19 +125,18 @@ impl Hall {
             }
             places.insert(number, Place { phase: phase.clone(), prefix });
         }
-        let seat = Arc::new(Seat { hall: Arc::clone(self), number, phase });
+        let seat = Arc::new(Seat { hall: Arc::clone(self), number, phase, parked: Mutex::default() });
         self.tasks.spawn(async move { self::serve(&seat, stream, address).await });
     }
 
-    /// Answers a request, and logs nothing of it that could say whose it is.
-    async fn answer(&self, mut request: Request<Incoming>, address: Option<IpAddr>) -> Response {
-        let clock = self.relay.clock();
-        let began = clock.elapsed();
+    /// Answers a request. The ending is due as soon as the reply is what it will be.
+    async fn answer(&self, mut request: Request<Incoming>, address: Option<IpAddr>) -> (Response, Ending) {
+        let began = self.relay.clock().elapsed();
         let (method, route) = (logged(request.method()), template(request.uri().path()));
         let size = size_class(request.headers());
         let page = web::judge(self.relay.web_origins(), request.headers());
         let preflight = || page.preflight(request.method(), request.uri().path(), request.headers());
-        let mut reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
+        let reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
             Err(refusal) => refusal.reply(),
             Ok(()) if let Some(reply) = preflight() => reply,
             Ok(()) => {
@@ -145,10 +147,7 @@ impl Hall {
                 reply
             }
         };
-        page.dress(&mut reply);
-        let micros = clock.elapsed().saturating_sub(began).as_micros() as u64;
-        tracing::info!(method, route, size, status = reply.status().as_u16(), micros, "answered");
-        reply
+        (reply, Ending { page, method, route, size, began })
     }
 
     /// The prefix that a request is counted by: the peer's, or the one that a trusted proxy reports.
@@ -187,59 +186,102 @@ impl Hall {
 
 /// Answers requests on a connection until it ends, or becomes a stream.
 async fn serve(seat: &Arc<Seat>, stream: Box<dyn Duplex>, address: Option<IpAddr>) {
-    let (relay, phase) = (&seat.hall.relay, &seat.phase);
+    let relay = &seat.hall.relay;
     let limits = relay.limits();
     let patience = Patience { head: Duration::from_secs(limits.head_secs), idle: Duration::from_secs(limits.idle_secs) };
-    let stream = Timed::new(stream, relay.clock().clone(), phase.clone(), patience);
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let mut stream = Rewound::new(Timed::new(stream, relay.clock().clone(), seat.phase.clone(), patience));
+    let mut first = None;
+    // What answers is on the heap, so that its room is given back for as long as a poll waits.
+    while let Some((bare, parked)) = Box::pin(converse(seat, stream, first.take(), address)).await {
+        stream = bare;
+        let Parked { reply, ending, mut head } = parked;
+        let mut reply = tokio::select! {
+            reply = reply => reply,
+            () = stream.gone() => return,
+            () = seat.phase.closed() => return,
+        };
+        seat.phase.busy(relay.clock());
+        ending.end(relay.clock(), &mut reply);
+        if relay.is_stopping() {
+            head = head.closing();
+        }
+        stream.ask(head);
+        first = Some(reply);
+    }
+}
+
+/// Answers requests, the first of them with `first` where that is given, until the connection is over, or a poll waits.
+async fn converse(
+    seat: &Arc<Seat>,
+    stream: Connection,
+    first: Option<Response>,
+    address: Option<IpAddr>,
+) -> Option<(Connection, Parked)> {
+    let first = Mutex::new(first);
+    let service = service_fn(|request: Request<Incoming>| {
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let seat = Arc::clone(seat);
         async move {
-            let clock = seat.hall.relay.clock();
-            seat.phase.busy(clock);
-            if request.method() == Method::GET {
-                request = detached(request);
-            }
-            let upgrade = hyper::upgrade::on(&mut request);
-            let reply = seat.hall.answer(request, address).await;
-            if reply.extensions().get::<Agreed>().is_some() {
-                seat.phase.streaming(clock);
-                seat.hall.tasks.spawn(run_stream(Arc::clone(&seat), upgrade));
-            } else {
-                seat.phase.replying(clock);
-            }
+            let reply = match first {
+                Some(reply) => {
+                    seat.phase.replying(seat.hall.relay.clock());
+                    reply
+                }
+                None => reply(&seat, request, address).await,
+            };
             Ok::<_, Infallible>(reply)
         }
     });
     let mut builder = http1::Builder::new();
     // No Date: a reply that must be the same as another is the same a second later too.
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).auto_date_header(false);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    tokio::select! {
-        // An error is the peer's doing, or its silence; there is nobody to tell.
-        _ = connection.as_mut() => return,
-        () = phase.closed() => return,
-        () = relay.stopped() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        _ = connection => {}
-        () = phase.closed() => {}
-    }
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut stopping = false;
+    let parked = loop {
+        // What is written before a poll is out when hyper has flushed since: then nothing is lost with its buffers.
+        let answered = poll_fn(|context| match Pin::new(&mut connection).poll(context) {
+            // An error is the peer's doing, or its silence; there is nobody to tell.
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending if seat.phase.is_parked() => Poll::Ready(seat.parked().take()),
+            Poll::Pending => Poll::Pending,
+        });
+        tokio::select! {
+            // hyper first: asked to end before it has read anything it would not read the request whose reply is ready.
+            biased;
+            parked = answered => break parked?,
+            () = seat.phase.closed() => return None,
+            () = seat.hall.relay.stopped(), if !stopping => {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    let parts = connection.into_parts()?;
+    let mut stream = parts.io.into_inner();
+    stream.unread(&parts.read_buf);
+    Some((stream, parked))
 }
 
-/// Copies a request's head out of the connection's read buffer. hyper takes another 8 KiB for as long as anybody refers to the
-/// first, and a long poll is held for a minute.
-fn detached(request: Request<Incoming>) -> Request<Incoming> {
-    let (mut head, body) = request.into_parts();
-    if let Ok(uri) = Uri::try_from(head.uri.to_string()) {
-        head.uri = uri;
+/// The reply to a request. Of one that is waited for it leaves the wait with the seat, and never ends.
+async fn reply(seat: &Arc<Seat>, mut request: Request<Incoming>, address: Option<IpAddr>) -> Response {
+    let clock = seat.hall.relay.clock();
+    seat.phase.busy(clock);
+    let head = Head::of(&request);
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (mut reply, ending) = seat.hall.answer(request, address).await;
+    if let Some(reply) = parked::wait(&mut reply) {
+        *seat.parked() = Some(Parked { reply, ending, head });
+        seat.phase.parking(clock);
+        return std::future::pending().await;
     }
-    for value in head.headers.values_mut() {
-        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
-            *value = copy;
-        }
+    ending.end(clock, &mut reply);
+    if reply.extensions().get::<Agreed>().is_some() {
+        seat.phase.streaming(clock);
+        seat.hall.tasks.spawn(run_stream(Arc::clone(seat), upgrade));
+    } else {
+        seat.phase.replying(clock);
     }
-    Request::from_parts(head, body)
+    reply
 }
 
 /// What a connection does after it has become a stream; it keeps its seat.
@@ -280,11 +322,38 @@ fn address_of(hop: &str) -> Option<IpAddr> {
     hop.parse().or_else(|_| with_port()).ok()
 }
 
+/// What is done with a reply that is known.
+pub(super) struct Ending {
+    page: Page,
+    method: &'static str,
+    route: &'static str,
+    size: &'static str,
+    began: Duration,
+}
+
+impl Ending {
+    /// Lets a page read the reply, and logs nothing of the request that could say whose it is.
+    fn end(self, clock: &Clock, reply: &mut Response) {
+        let Self { page, method, route, size, began } = self;
+        page.dress(reply);
+        let micros = clock.elapsed().saturating_sub(began).as_micros() as u64;
+        tracing::info!(method, route, size, status = reply.status().as_u16(), micros, "answered");
+    }
+}
+
 /// A connection's place among the open ones, given back when its last task ends, however it ends.
 struct Seat {
     hall: Arc<Hall>,
     number: u64,
     phase: Phase,
+    parked: Mutex<Option<Parked>>,
+}
+
+impl Seat {
+    /// A poll that is to wait, on its way from the request to the connection.
+    fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Seat {
@@ -292,6 +361,9 @@ impl Drop for Seat {
         self.hall.places().remove(&self.number);
     }
 }
+
+/// A connection's bytes, timed, and read again where that is due.
+type Connection = Rewound<Timed<Box<dyn Duplex>>>;
 
 /// A stream of bytes in both directions, of any kind.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}

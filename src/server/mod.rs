@@ -6,6 +6,7 @@ mod connection;
 mod data;
 mod error;
 mod listener;
+mod parked;
 
 use std::fs::File;
 use std::future::Future;
