@@ -2,23 +2,12 @@
 //! of it, nor a time-out.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::CONTENT_LENGTH;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Method, Request};
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
+use hyper::HeaderMap;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
@@ -26,15 +15,11 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::Listener;
-use super::connection::{Patience, Phase, Timed};
-use super::parked::{Head, Parked, Rewound};
-use crate::api::extract::{Caller, check_head};
-use crate::api::routes::template;
-use crate::api::stream::{self, Agreed};
-use crate::api::web::Page;
-use crate::api::{parked, web};
+use super::answers;
+use super::connection::Phase;
+use super::parked::Parked;
+use crate::service::Relay;
 use crate::service::rates::Prefix;
-use crate::service::{Clock, Relay};
 
 /// What every connection shares.
 pub(super) struct Hall {
@@ -46,7 +31,7 @@ pub(super) struct Hall {
     pub(super) connections_max: usize,
     open: Mutex<HashMap<u64, Place>>,
     next: AtomicU64,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
 }
 
 struct Place {
@@ -126,32 +111,11 @@ impl Hall {
             places.insert(number, Place { phase: phase.clone(), prefix });
         }
         let seat = Arc::new(Seat { hall: Arc::clone(self), number, phase, parked: Mutex::default() });
-        self.tasks.spawn(async move { self::serve(&seat, stream, address).await });
-    }
-
-    /// Answers a request. The ending is due as soon as the reply is what it will be.
-    async fn answer(&self, mut request: Request<Incoming>, address: Option<IpAddr>) -> (Response, Ending) {
-        let began = self.relay.clock().elapsed();
-        let (method, route) = (logged(request.method()), template(request.uri().path()));
-        let size = size_class(request.headers());
-        let page = web::judge(self.relay.web_origins(), request.headers());
-        let preflight = || page.preflight(request.method(), request.uri().path(), request.headers());
-        let reply = match check_head(request.version(), request.uri(), request.headers(), &self.hosts) {
-            Err(refusal) => refusal.reply(),
-            Ok(()) if let Some(reply) = preflight() => reply,
-            Ok(()) => {
-                let caller = Caller(self.caller(request.headers(), address));
-                request.extensions_mut().insert(caller);
-                let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
-                let Ok(reply) = routes.call(request).await;
-                reply
-            }
-        };
-        (reply, Ending { page, method, route, size, began })
+        self.tasks.spawn(async move { answers::serve(&seat, stream, address).await });
     }
 
     /// The prefix that a request is counted by: the peer's, or the one that a trusted proxy reports.
-    fn caller(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Option<Prefix> {
+    pub(super) fn caller(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Option<Prefix> {
         let address = address?;
         if !self.trusts(&address) {
             return self.relay.prefix(address);
@@ -184,174 +148,23 @@ impl Hall {
     }
 }
 
-/// Answers requests on a connection until it ends, or becomes a stream.
-async fn serve(seat: &Arc<Seat>, stream: Box<dyn Duplex>, address: Option<IpAddr>) {
-    let relay = &seat.hall.relay;
-    let limits = relay.limits();
-    let patience = Patience { head: Duration::from_secs(limits.head_secs), idle: Duration::from_secs(limits.idle_secs) };
-    let mut stream = Rewound::new(Timed::new(stream, relay.clock().clone(), seat.phase.clone(), patience));
-    let mut first = None;
-    // What answers is on the heap, so that its room is given back for as long as a poll waits.
-    while let Some((bare, parked)) = Box::pin(converse(seat, stream, first.take(), address)).await {
-        stream = bare;
-        let Parked { reply, ending, mut head } = parked;
-        let mut reply = tokio::select! {
-            reply = reply => reply,
-            () = stream.gone() => return,
-            () = seat.phase.closed() => return,
-        };
-        seat.phase.busy(relay.clock());
-        ending.end(relay.clock(), &mut reply);
-        if relay.is_stopping() {
-            head = head.closing();
-        }
-        stream.ask(head);
-        first = Some(reply);
-    }
-}
-
-/// Answers requests, the first of them with `first` where that is given, until the connection is over, or a poll waits.
-async fn converse(
-    seat: &Arc<Seat>,
-    stream: Connection,
-    first: Option<Response>,
-    address: Option<IpAddr>,
-) -> Option<(Connection, Parked)> {
-    let first = Mutex::new(first);
-    let service = service_fn(|request: Request<Incoming>| {
-        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let seat = Arc::clone(seat);
-        async move {
-            let reply = match first {
-                Some(reply) => {
-                    seat.phase.replying(seat.hall.relay.clock());
-                    reply
-                }
-                None => reply(&seat, request, address).await,
-            };
-            Ok::<_, Infallible>(reply)
-        }
-    });
-    let mut builder = http1::Builder::new();
-    // No Date: a reply that must be the same as another is the same a second later too.
-    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).auto_date_header(false);
-    let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut stopping = false;
-    let parked = loop {
-        // What is written before a poll is out when hyper has flushed since: then nothing is lost with its buffers.
-        let answered = poll_fn(|context| match Pin::new(&mut connection).poll(context) {
-            // An error is the peer's doing, or its silence; there is nobody to tell.
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending if seat.phase.is_parked() => Poll::Ready(seat.parked().take()),
-            Poll::Pending => Poll::Pending,
-        });
-        tokio::select! {
-            // hyper first: asked to end before it has read anything it would not read the request whose reply is ready.
-            biased;
-            parked = answered => break parked?,
-            () = seat.phase.closed() => return None,
-            () = seat.hall.relay.stopped(), if !stopping => {
-                stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-        }
-    };
-    let parts = connection.into_parts()?;
-    let mut stream = parts.io.into_inner();
-    stream.unread(&parts.read_buf);
-    Some((stream, parked))
-}
-
-/// The reply to a request. Of one that is waited for it leaves the wait with the seat, and never ends.
-async fn reply(seat: &Arc<Seat>, mut request: Request<Incoming>, address: Option<IpAddr>) -> Response {
-    let clock = seat.hall.relay.clock();
-    seat.phase.busy(clock);
-    let head = Head::of(&request);
-    let upgrade = hyper::upgrade::on(&mut request);
-    let (mut reply, ending) = seat.hall.answer(request, address).await;
-    if let Some(reply) = parked::wait(&mut reply) {
-        *seat.parked() = Some(Parked { reply, ending, head });
-        seat.phase.parking(clock);
-        return std::future::pending().await;
-    }
-    ending.end(clock, &mut reply);
-    if reply.extensions().get::<Agreed>().is_some() {
-        seat.phase.streaming(clock);
-        seat.hall.tasks.spawn(run_stream(Arc::clone(seat), upgrade));
-    } else {
-        seat.phase.replying(clock);
-    }
-    reply
-}
-
-/// What a connection does after it has become a stream; it keeps its seat.
-async fn run_stream(seat: Arc<Seat>, upgrade: OnUpgrade) {
-    let Ok(upgraded) = upgrade.await else { return };
-    tokio::select! {
-        () = stream::run(seat.hall.relay.clone(), TokioIo::new(upgraded)) => {}
-        () = seat.phase.closed() => {}
-    }
-}
-
-/// A method that the log may name; any other is a word of the peer's.
-fn logged(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::OPTIONS => "OPTIONS",
-        _ => "-",
-    }
-}
-
-/// About how large a request's body says it is.
-fn size_class(headers: &HeaderMap) -> &'static str {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    match length.unwrap_or(0) {
-        0 => "none",
-        1..=4_096 => "4K",
-        4_097..=65_536 => "64K",
-        _ => "more",
-    }
-}
-
 /// What a proxy calls an address, with or without a port.
 fn address_of(hop: &str) -> Option<IpAddr> {
     let with_port = || hop.parse::<SocketAddr>().map(|address| address.ip());
     hop.parse().or_else(|_| with_port()).ok()
 }
 
-/// What is done with a reply that is known.
-pub(super) struct Ending {
-    page: Page,
-    method: &'static str,
-    route: &'static str,
-    size: &'static str,
-    began: Duration,
-}
-
-impl Ending {
-    /// Lets a page read the reply, and logs nothing of the request that could say whose it is.
-    fn end(self, clock: &Clock, reply: &mut Response) {
-        let Self { page, method, route, size, began } = self;
-        page.dress(reply);
-        let micros = clock.elapsed().saturating_sub(began).as_micros() as u64;
-        tracing::info!(method, route, size, status = reply.status().as_u16(), micros, "answered");
-    }
-}
-
 /// A connection's place among the open ones, given back when its last task ends, however it ends.
-struct Seat {
-    hall: Arc<Hall>,
+pub(super) struct Seat {
+    pub(super) hall: Arc<Hall>,
     number: u64,
-    phase: Phase,
+    pub(super) phase: Phase,
     parked: Mutex<Option<Parked>>,
 }
 
 impl Seat {
     /// A poll that is to wait, on its way from the request to the connection.
-    fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
+    pub(super) fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -362,9 +175,6 @@ impl Drop for Seat {
     }
 }
 
-/// A connection's bytes, timed, and read again where that is due.
-type Connection = Rewound<Timed<Box<dyn Duplex>>>;
-
 /// A stream of bytes in both directions, of any kind.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -374,7 +184,3 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 const DESCRIPTORS_KEPT: u64 = 128;
 /// After an accept that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A longer head is answered 431.
-const HEAD_BYTES_MAX: usize = 16_384;
-/// More lines are answered 431.
-const HEADERS_MAX: usize = 64;

@@ -2,6 +2,7 @@
 //! alike; `serve` accepts, until it is told to stop, and then drains.
 
 mod accept;
+mod answers;
 mod connection;
 mod data;
 mod error;

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use warp::reply::Response;
 
-use super::accept::Ending;
+use super::answers::Ending;
 
 /// A reply that is waited for, and what will have to be known when it is there.
 pub(super) struct Parked {
