@@ -16,11 +16,12 @@ use warp::{Filter, Reply};
 
 use super::error::{ApiError, json};
 use super::extract::{self, Caller};
-use super::{stream, web};
+use super::{parked, stream, web};
 use crate::protocol::accounts::DeletedReply;
 use crate::protocol::handles::ReleaseHandleRequest;
 use crate::protocol::slots::{DeleteSlotRequest, PUT_SLOT_BYTES_MAX, etag};
 use crate::protocol::{ErrorCode, Limits};
+use crate::service::stream::Received;
 use crate::service::{Relay, Session};
 
 /// One route.
@@ -139,7 +140,12 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v1/envelopes" Anonymous Send, |call| {
         Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?, call.caller.0).await?))
     }),
-    route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
+    route!(GET "/v1/envelopes" Session None, |call| {
+        match call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await? {
+            Received::Page(page) => ok(&page),
+            Received::Nothing(poll) => Ok(parked::reply(settled("/v1/envelopes", async { ok(&poll.page().await?) }))),
+        }
+    }),
     route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack_beside_stream(call.session()?, extract::json(&call.body)?).await?)),
     route!(GET "/v1/slot" Session None, |call| {
         let slot = call.relay.slot(call.session()?, extract::slot_id(&call.headers)?).await?;
@@ -211,17 +217,22 @@ async fn answer<B: Buf, E>(
     caller: Caller,
     stream: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let handled = AssertUnwindSafe(async move {
+    let handled = async move {
         let session = extract::session(&relay, route, &headers)?;
         let body = extract::body(&relay, route, &headers, stream).await?;
         if route.template != "/v1/envelopes" || route.method != Method::GET {
             extract::no_query(&query)?;
         }
         (route.handler)(Call { relay, session, caller, method, headers, query, body }).await
-    });
+    };
+    settled(route.template, handled).await
+}
+
+/// The reply that a handler comes to, however it ends.
+async fn settled(template: &'static str, handled: impl Future<Output = Result<Response, ApiError>>) -> Response {
     // A panic in a handler is this request's misfortune alone.
-    let outcome = handled.catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(route = route.template, "a handler panicked");
+    let outcome = AssertUnwindSafe(handled).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(route = template, "a handler panicked");
         Err(ApiError::new(ErrorCode::Internal, "the relay failed at this request"))
     });
     outcome.unwrap_or_else(ApiError::reply)

@@ -30,7 +30,10 @@ pub fn judge(web_origins: &[String], headers: &HeaderMap) -> Page {
     let mut given = headers.get_all(header::ORIGIN).iter();
     match (given.next(), given.next()) {
         (None, _) => Page::None,
-        (Some(origin), None) if is_one_of(web_origins, origin) => Page::Known(origin.clone()),
+        // A copy of its own: a clone would hold on to the connection's read buffer for as long as the reply is waited for.
+        (Some(origin), None) if is_one_of(web_origins, origin) => {
+            HeaderValue::from_bytes(origin.as_bytes()).map_or(Page::Strange, Page::Known)
+        }
         _ => Page::Strange,
     }
 }

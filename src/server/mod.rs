@@ -2,10 +2,12 @@
 //! alike; `serve` accepts, until it is told to stop, and then drains.
 
 mod accept;
+mod answers;
 mod connection;
 mod data;
 mod error;
 mod listener;
+mod parked;
 
 use std::fs::File;
 use std::future::Future;

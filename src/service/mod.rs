@@ -129,6 +129,11 @@ impl Relay {
         self.inner.stopping.cancelled().await;
     }
 
+    /// Whether [`stop`](Self::stop) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.is_cancelled()
+    }
+
     /// Closes the store, after everything that it accepted is answered.
     pub async fn close(&self) {
         self.inner.store.close().await;
