@@ -118,6 +118,9 @@ impl Hall {
     pub(super) fn caller(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Option<Prefix> {
         let address = address?;
         if !self.trusts(&address) {
+            if address.to_canonical().is_loopback() && headers.contains_key("x-forwarded-for") {
+                self.relay.reported_by_loopback();
+            }
             return self.relay.prefix(address);
         }
         let lines = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());

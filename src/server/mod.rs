@@ -86,6 +86,7 @@ pub async fn open_with(
             _ => config.server.origins.clone(),
         },
         web_origins: config.server.web_origins.clone(),
+        proxies_trusted: !config.server.trusted_proxies.is_empty(),
         relay_key: first_key.map_or_else(|| relay_key(data), Ok)?,
         room: room(data.clone(), config.server.disk_free_bytes_min),
         purge_overdue_secs: 3 * jobs::period_secs(&config.retention.purge_schedule, 0).max(PURGE_OVERDUE_SECS_MIN / 3),

@@ -150,6 +150,7 @@ impl Relay {
                 }
                 self.inner.store.visited(request.device, self.now() / WEEK).await?;
                 if let Some(begun) = self.begin_session(request.device, record.account, ended)? {
+                    self.logged_in_from(prefix, &request.device);
                     return Ok(begun);
                 }
             }

@@ -16,6 +16,7 @@ pub mod keys;
 mod live;
 pub mod notices;
 pub mod passes;
+pub mod proxies;
 pub mod purge;
 pub mod rates;
 pub mod roster;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// The origins of web pages that may use the relay, canonical.
     pub web_origins: Vec<String>,
+    /// Whether the operator named a proxy in front.
+    pub proxies_trusted: bool,
     /// The relay's name.
     pub relay_key: sign::KeyPair,
     /// Whether the disk has room for more; asked at most once in five seconds.
@@ -79,6 +82,7 @@ struct Inner {
     sessions: auth::Sessions,
     logins: tokio::sync::Semaphore,
     rates: rates::Rates,
+    proxies: proxies::Proxies,
     wraps: wraps::Wraps,
     wakeups: Arc<wakeups::Wakeups>,
     live: Arc<live::Live>,
@@ -101,6 +105,7 @@ impl Relay {
                 sessions: auth::Sessions::default(),
                 logins: tokio::sync::Semaphore::new(auth::LOGINS_MAX),
                 rates: rates::Rates::new(&random, &settings.limits, &clock),
+                proxies: proxies::Proxies::default(),
                 wraps: wraps::Wraps::default(),
                 wakeups,
                 live: Arc::default(),

@@ -62,6 +62,7 @@ async fn a_try_that_the_store_refused_wraps_anew() {
         registration: Registration::Open,
         origins: vec![],
         web_origins: vec![],
+        proxies_trusted: false,
         relay_key: sign::KeyPair::generate(),
         room: Arc::new(|| true),
         purge_overdue_secs: 900,
