@@ -342,6 +342,12 @@ pub struct AccountReply {
     pub devices: Vec<DeviceItem>,
     /// How many tokens it has registered.
     pub tokens: u64,
+    /// Whether the second factor is on.
+    #[serde(default)]
+    pub totp: bool,
+    /// How many of its recovery codes are left.
+    #[serde(default)]
+    pub recovery_codes: u64,
 }
 
 /// What the relay holds on one device.

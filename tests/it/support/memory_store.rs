@@ -12,9 +12,10 @@ use restante::protocol::time::WEEK;
 use restante::protocol::tokens::{TokenItem, TokenKind};
 use restante::protocol::{AccountId, Bytes, DeviceId, Hash, SealingKey, Seq, SignedList, TokenHash};
 use restante::store::{
-    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, KeptNotice, Keys, NewEnvelope, NewList,
-    Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, Store, StoreError,
-    Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
+    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, Factors, KeptFactor, KeptNotice, Keys,
+    LOCKED_SECRET_LENGTH, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced,
+    Result, Route, RouteDevice, Store, StoreError, Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep,
+    Waiting,
 };
 
 /// A store that forgets everything with the process.
@@ -39,6 +40,7 @@ struct State {
     accounts: BTreeMap<AccountId, NewList>,
     devices: BTreeMap<DeviceId, Device>,
     removed: BTreeSet<DeviceId>,
+    factors: BTreeMap<AccountId, (KeptFactor, BTreeSet<Hash>)>,
     tokens: BTreeMap<TokenHash, Token>,
     passes: BTreeMap<Hash, PassItem>,
     notice: Option<KeptNotice>,
@@ -160,6 +162,7 @@ impl State {
     fn delete_account(&mut self, account: &AccountId) -> Vec<DeviceId> {
         let Some(gone) = self.accounts.remove(account) else { return Vec::new() };
         self.tokens.retain(|_, token| token.account != *account);
+        self.factors.remove(account);
         let devices: Vec<DeviceId> = gone.list.entries.iter().map(|entry| entry.device).collect();
         devices.iter().for_each(|device| self.remove(device));
         devices
@@ -213,6 +216,9 @@ impl Accounts for MemoryStore {
         let mut state = self.open()?;
         let Some(current) = state.accounts.get(&new.list.account).cloned() else { return Ok(Replaced::NoSuchAccount) };
         if current.signed.list == new.signed.list {
+            if rule == Successor::HigherEpoch {
+                state.factors.remove(&new.list.account);
+            }
             return Ok(Replaced::Done { removed: Vec::new() });
         }
         let next = new.list.epoch == current.list.epoch
@@ -224,6 +230,9 @@ impl Accounts for MemoryStore {
         let is_new = |device: &DeviceId| current.list.entry(device).is_none();
         if new.list.entries.iter().any(|entry| is_new(&entry.device) && state.is_taken(&entry.device)) {
             return Ok(Replaced::DeviceTaken);
+        }
+        if rule == Successor::HigherEpoch {
+            state.factors.remove(&new.list.account);
         }
         let before = current.list.entries.iter().map(|entry| entry.device);
         let removed: Vec<DeviceId> = before.filter(|device| new.list.entry(device).is_none()).collect();
@@ -260,11 +269,57 @@ impl Accounts for MemoryStore {
             }
         });
         let tokens = state.live(&account, now).count() as u64;
-        Ok(Some(AccountReply { account, device_list: current.signed.clone(), devices: devices.collect(), tokens }))
+        let factor = state.factors.get(&account);
+        Ok(Some(AccountReply {
+            account,
+            device_list: current.signed.clone(),
+            devices: devices.collect(),
+            tokens,
+            totp: factor.is_some(),
+            recovery_codes: factor.map_or(0, |(_, codes)| codes.len() as u64),
+        }))
     }
 
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>> {
         Ok(self.open()?.delete_account(&account))
+    }
+}
+
+#[async_trait]
+impl Factors for MemoryStore {
+    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool> {
+        let mut state = self.open()?;
+        let known = state.accounts.contains_key(&account);
+        if known {
+            state.factors.insert(account, (factor, recovery_codes.into_iter().collect()));
+        }
+        Ok(known)
+    }
+
+    async fn factor(&self, account: AccountId) -> Result<Option<KeptFactor>> {
+        Ok(self.open()?.factors.get(&account).map(|(factor, _)| factor.clone()))
+    }
+
+    async fn use_step(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH], step: u64) -> Result<bool> {
+        let mut state = self.open()?;
+        let Some((factor, _)) = state.factors.get_mut(&account) else { return Ok(false) };
+        let good = factor.secret == secret && step > factor.step;
+        if good {
+            factor.step = step;
+        }
+        Ok(good)
+    }
+
+    async fn use_recovery_code(&self, account: AccountId, hash: Hash) -> Result<bool> {
+        Ok(self.open()?.factors.get_mut(&account).is_some_and(|(_, codes)| codes.remove(&hash)))
+    }
+
+    async fn remove_factor(&self, account: AccountId) -> Result<bool> {
+        Ok(self.open()?.factors.remove(&account).is_some())
+    }
+
+    async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>> {
+        Ok(self.open()?.factors.iter().next().map(|(account, (factor, _))| (*account, factor.secret)))
     }
 }
 

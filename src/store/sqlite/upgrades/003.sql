@@ -1,0 +1,1 @@
+-- Version 3: slots, which are another piece of work; this line keeps its number.

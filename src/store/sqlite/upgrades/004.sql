@@ -1,0 +1,1 @@
+-- Version 4: knocks and handles, which are another piece of work; this line keeps its number.
