@@ -11,7 +11,7 @@ impl Relay {
         Info {
             version: 1,
             software: SOFTWARE.to_string(),
-            features: vec!["stream".to_string()],
+            features: vec!["stream".to_string(), "totp".to_string()],
             relay_key: self.inner.relay_key,
             fingerprint: self.inner.relay_key.fingerprint(),
             origins: settings.origins.clone(),
