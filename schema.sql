@@ -83,6 +83,22 @@ CREATE TABLE removed_devices (
   hash BLOB PRIMARY KEY CHECK (length(hash) = 32)
 ) STRICT, WITHOUT ROWID;
 
+-- An account's second factor, where it is on. Reveals that it is, and within half a minute when it was last used.
+CREATE TABLE factors (
+  account INTEGER PRIMARY KEY REFERENCES accounts (id),
+  -- The TOTP secret, AES-256-GCM under the key in totp.key: from this file alone no code can be made.
+  secret BLOB NOT NULL CHECK (length(secret) = 48),
+  -- The highest step whose code was used, so that none is good twice: Unix time divided by 30.
+  step INTEGER NOT NULL
+) STRICT;
+
+-- What is left of its recovery codes, hashed with the account's id; 80 random bits each, so that a hash is nothing to guess at.
+CREATE TABLE recovery_codes (
+  account INTEGER NOT NULL REFERENCES factors (account),
+  hash BLOB NOT NULL CHECK (length(hash) = 32),
+  PRIMARY KEY (account, hash)
+) STRICT, WITHOUT ROWID;
+
 -- Delivery tokens, as the hash that their owner registered. Reveals how many contacts (and spare tokens) an account has,
 -- not whose they are. No envelope points here.
 CREATE TABLE tokens (

@@ -117,6 +117,10 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v1/auth/login" Public Small, |call| ok(&call.relay.login(&extract::json(&call.body)?, call.caller.0).await?)),
     route!(GET "/v1/sessions" Session None, |call| ok(&call.relay.sessions(call.session()?))),
     route!(POST "/v1/sessions/revoke" Session Small, |call| ok(&call.relay.revoke_sessions(call.session()?, &extract::json(&call.body)?)?)),
+    route!(POST "/v1/session/elevate" Session Small, |call| ok(&call.relay.elevate(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/totp/generate" Session Small, |call| ok(&call.relay.generate_totp(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/totp/confirm" Session Small, |call| ok(&call.relay.confirm_totp(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/totp/remove" Session Small, |call| ok(&call.relay.remove_totp(call.session()?, &extract::json(&call.body)?).await?)),
     route!(POST "/v1/accounts" Public Small, |call| {
         Ok(json(StatusCode::CREATED, &call.relay.register(&extract::json(&call.body)?, call.caller.0).await?))
     }),

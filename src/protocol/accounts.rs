@@ -344,6 +344,12 @@ pub struct AccountReply {
     pub devices: Vec<DeviceItem>,
     /// How many tokens it has registered.
     pub tokens: u64,
+    /// Whether the second factor is on.
+    #[serde(default)]
+    pub totp: bool,
+    /// How many of its recovery codes are left.
+    #[serde(default)]
+    pub recovery_codes: u64,
     /// Its handle, and those that are held for it.
     #[serde(default)]
     pub handles: Vec<HandleItem>,

@@ -48,6 +48,8 @@ error_codes! {
     RegistrationClosed = 403, "registration_closed", "registration is closed";
     PassRefused = 403, "pass_refused", "registration needs a good pass";
     OriginRefused = 403, "origin_refused", "this web page may not use the relay";
+    ElevationNeeded = 403, "elevation_needed", "the second factor is needed";
+    CodeRefused = 403, "code_refused", "the code was refused";
     Suspended = 403, "suspended", "the account is suspended";
     NotFound = 404, "not_found", "no such path";
     NoSuchToken = 404, "no_such_token", "no such delivery token";
@@ -62,6 +64,7 @@ error_codes! {
     DeviceTaken = 409, "device_taken", "the device belongs elsewhere or was removed";
     TokenTaken = 409, "token_taken", "the token is registered already";
     TooManyTokens = 409, "too_many_tokens", "the account holds as many tokens as it may";
+    NoTotp = 409, "no_totp", "the second factor is not on";
     TooManySlots = 409, "too_many_slots", "the account has as many slots as it may";
     HandleTaken = 409, "handle_taken", "somebody else has that handle";
     Superseded = 409, "superseded", "a newer request of this device took over";

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod bytes;
 pub mod envelopes;
 pub mod error;
+pub mod factor;
 pub mod handles;
 pub mod info;
 pub mod keys;

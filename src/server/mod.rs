@@ -22,9 +22,10 @@ use crate::config::{Config, Registration as Mode};
 use crate::crypto::random;
 use crate::protocol::info::Registration;
 use crate::service::{Clock, Relay, Settings};
+use crate::store::Factors;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::{api, jobs};
-use data::{lock, look_at_permissions, make_directory, relay_key, room};
+use data::{lock, look_at_permissions, make_directory, relay_key, room, totp_key};
 use listener::{hosts, is_loopback};
 
 pub use error::ServerError;
@@ -70,6 +71,7 @@ pub async fn open_with(
     };
     set(&mut settings);
     let store = SqliteStore::open(settings)?;
+    let any_factor = Factors::any_factor(&store).await.map_err(crate::service::Error::from)?.is_some();
     // A proxy makes everybody come from loopback: what clients dial tells whether the world can.
     let local = listener.is_none_or(Listener::is_local) && config.server.origins.iter().all(|origin| is_loopback(origin));
     let settings = Settings {
@@ -88,10 +90,14 @@ pub async fn open_with(
         web_origins: config.server.web_origins.clone(),
         proxies_trusted: !config.server.trusted_proxies.is_empty(),
         relay_key: first_key.map_or_else(|| relay_key(data), Ok)?,
+        totp_key: totp_key(data, any_factor)?,
         room: room(data.clone(), config.server.disk_free_bytes_min),
         purge_overdue_secs: 3 * jobs::period_secs(&config.retention.purge_schedule, 0).max(PURGE_OVERDUE_SECS_MIN / 3),
     };
     let relay = Relay::open(settings, Arc::new(store), clock, random::system()).await?;
+    if !relay.totp_key_fits().await? {
+        return Err(ServerError::TotpKey(data.join(data::TOTP_KEY)));
+    }
     Ok(Opened { relay, _lock: lock })
 }
 

@@ -65,6 +65,8 @@ struct Entry {
     account: AccountId,
     ends: Duration,
     last_used: u64,
+    /// Until when a second factor's code counts, by the clock's `elapsed`.
+    elevated_until: Option<Duration>,
     revoked: CancellationToken,
 }
 
@@ -171,6 +173,21 @@ impl Relay {
     /// Until when a session is good, Unix seconds, unless it is ended before.
     pub fn session_expires_at(&self, session: &Session) -> u64 {
         self.now() + session.ends.saturating_sub(self.inner.clock.elapsed()).as_secs()
+    }
+
+    /// Elevates a session, and gives until when, Unix seconds.
+    pub(crate) fn elevate_session(&self, session: &Session, length: Duration) -> Result<u64> {
+        let until = self.inner.clock.elapsed() + length;
+        let mut sessions = self.inner.sessions.lock();
+        sessions.entries.get_mut(&session.key).ok_or_else(no_session)?.elevated_until = Some(until);
+        Ok(self.now() + length.as_secs())
+    }
+
+    /// Whether a session is elevated at this moment.
+    pub(crate) fn is_elevated(&self, session: &Session) -> bool {
+        let now = self.inner.clock.elapsed();
+        let sessions = self.inner.sessions.lock();
+        sessions.entries.get(&session.key).and_then(|entry| entry.elevated_until).is_some_and(|until| now < until)
     }
 
     /// The account's sessions, coarse.
@@ -284,6 +301,7 @@ impl Relay {
             account,
             ends: now + Duration::from_secs(limits.session_secs),
             last_used: floor_hour(self.now()),
+            elevated_until: None,
             revoked: CancellationToken::new(),
         };
         let key = Hash::of(token.as_ref());

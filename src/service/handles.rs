@@ -13,6 +13,7 @@ use crate::store::{HandlePut, HandleReleased};
 impl Relay {
     /// Makes a handle the account's; the one before is held.
     pub async fn put_handle(&self, session: &Session, request: PutHandleRequest) -> Result<PutHandleReply> {
+        self.elevated(session).await?;
         let PutHandleRequest { hash, record } = request;
         if record.as_slice().len() != RECORD_BYTES {
             return Err(Error::refused(ErrorCode::BadSize, format!("$.record is {RECORD_BYTES} bytes")));
@@ -27,6 +28,7 @@ impl Relay {
 
     /// Gives the account's handle up; it is held.
     pub async fn release_handle(&self, session: &Session) -> Result<ReleaseHandleReply> {
+        self.elevated(session).await?;
         let now = self.now();
         match self.inner.store.release_handle(session.account, held_until(now), now).await? {
             HandleReleased::Released => Ok(ReleaseHandleReply { released: true }),

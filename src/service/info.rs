@@ -12,7 +12,7 @@ impl Relay {
         Info {
             version: 1,
             software: SOFTWARE.to_string(),
-            features: ["stream", "knock", "handle", "slot"].map(str::to_string).to_vec(),
+            features: ["stream", "knock", "handle", "slot", "totp"].map(str::to_string).to_vec(),
             relay_key: self.inner.relay_key,
             handle_salt: Bytes(handle_salt(&self.inner.relay_key).to_vec()),
             fingerprint: self.inner.relay_key.fingerprint(),

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod clock;
 pub mod envelopes;
 pub mod error;
+pub mod factor;
 pub mod handles;
 pub mod health;
 pub mod info;
@@ -31,6 +32,7 @@ mod wraps;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 pub use auth::Session;
 pub use clock::Clock;
@@ -57,6 +59,8 @@ pub struct Settings {
     pub proxies_trusted: bool,
     /// The relay's name.
     pub relay_key: sign::KeyPair,
+    /// What the secrets of second factors are locked under.
+    pub totp_key: Zeroizing<[u8; 32]>,
     /// Whether the disk has room for more; asked at most once in five seconds.
     pub room: Arc<dyn Fn() -> bool + Send + Sync>,
     /// After how many seconds without a purge the relay counts as not ready.
@@ -80,6 +84,7 @@ struct Inner {
     random: random::Source,
     challenges: auth::Challenges,
     sessions: auth::Sessions,
+    factors: factor::Factors,
     logins: tokio::sync::Semaphore,
     rates: rates::Rates,
     proxies: proxies::Proxies,
@@ -103,6 +108,7 @@ impl Relay {
                 relay_key: RelayKey(settings.relay_key.public()),
                 challenges: auth::Challenges::new(&random),
                 sessions: auth::Sessions::default(),
+                factors: factor::Factors::new(&settings.totp_key),
                 logins: tokio::sync::Semaphore::new(auth::LOGINS_MAX),
                 rates: rates::Rates::new(&random, &settings.limits, &clock),
                 proxies: proxies::Proxies::default(),

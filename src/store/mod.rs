@@ -51,7 +51,7 @@ pub type CommitListener = Arc<dyn Fn(&[DeviceId]) + Send + Sync>;
 
 /// Everything a relay needs kept.
 #[async_trait]
-pub trait Store: Accounts + Roster + Tokens + Envelopes + Keys + Handles + Slots + Passes + Notices + Upkeep {
+pub trait Store: Accounts + Roster + Factors + Tokens + Envelopes + Keys + Handles + Slots + Passes + Notices + Upkeep {
     /// Puts the listener in place; one, before the first request.
     fn on_commit(&self, listener: CommitListener);
 
@@ -127,7 +127,8 @@ pub trait Accounts: Send + Sync {
     async fn register(&self, new: NewList, pass: Option<Hash>, pass_needed: bool, now: u64) -> Result<Registered>;
 
     /// Puts a list in the place of the current one. Removed devices go with mailbox and prekey, and their ids are never
-    /// accepted again; added ones start with an empty mailbox.
+    /// accepted again; added ones start with an empty mailbox. By [`Successor::HigherEpoch`], a recovery, the account's second
+    /// factor goes too.
     async fn replace_list(&self, new: NewList, rule: Successor, now: u64) -> Result<Replaced>;
 
     /// A device by its id; none when unknown or removed.
@@ -181,6 +182,41 @@ pub trait Roster: Send + Sync {
     /// Suspends an account, or ends that, and gives its devices; none when there is no such account. While an account is
     /// suspended [`Envelopes::enqueue`] takes nothing for it; all that it has stays, and goes on to expire.
     async fn suspend(&self, account: AccountId, suspended: bool) -> Result<Option<Vec<DeviceId>>>;
+}
+
+/// A second factor as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFactor {
+    /// Its secret, locked under a key that no store has.
+    pub secret: [u8; LOCKED_SECRET_LENGTH],
+    /// The highest step that was used.
+    pub step: u64,
+}
+
+/// The length of a locked TOTP secret: nonce, 20 bytes, tag.
+pub const LOCKED_SECRET_LENGTH: usize = 12 + 20 + 16;
+
+/// Second factors: an account has one or none.
+#[async_trait]
+pub trait Factors: Send + Sync {
+    /// Puts a second factor in the place of any before, whose recovery codes go with it; false when there is no such account.
+    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool>;
+
+    /// The account's second factor.
+    async fn factor(&self, account: AccountId) -> Result<Option<KeptFactor>>;
+
+    /// Uses a step of the factor that has this locked secret: true when it is above every one used before, and the account
+    /// still has that factor. Of several at once that use one step one is told true.
+    async fn use_step(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH], step: u64) -> Result<bool>;
+
+    /// Uses a recovery code up; true for the first.
+    async fn use_recovery_code(&self, account: AccountId, hash: Hash) -> Result<bool>;
+
+    /// Turns it off, and its recovery codes are gone too; false when it was off.
+    async fn remove_factor(&self, account: AccountId) -> Result<bool>;
+
+    /// Some account's locked secret, where there is any: by it the relay sees at its start whether it has the right key.
+    async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>>;
 }
 
 /// What came of a new token.

@@ -11,6 +11,7 @@ mod config;
 mod connections;
 mod envelopes;
 mod erasure;
+mod factor;
 mod floors;
 mod frames;
 mod handles;

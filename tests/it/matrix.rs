@@ -7,12 +7,13 @@ use restante::api::ROUTES;
 use restante::crypto::exchange;
 use restante::protocol::auth::ChallengeReply;
 use restante::protocol::keys::prekey_transcript;
-use restante::protocol::{DeliveryToken, Hash, SealingKey, SessionToken, Signature};
+use restante::protocol::{Bytes, DeliveryToken, Hash, SealingKey, SessionToken, Signature, SlotId};
 use serde_json::{Value, json};
 
 use Outcome::{May, No, Own};
 use Who::{Bare, Expired, Garbage, Nobody, Owner, Revoked, Sender, Sibling, Stranger};
 
+use crate::factor::{code, generate};
 use crate::support::clock::ManualClock;
 use crate::support::person::{Device, Person, challenge, login, prove, prove_at, send};
 use crate::support::raw::{Ask, Reply, ask};
@@ -37,6 +38,11 @@ enum By {
     Session(u16, Outcome, Outcome),
     /// The same where a second factor, once it is on, must be shown first.
     Elevated(u16, Outcome, Outcome),
+    /// A code of the second factor: the owner's session gets the first where it is off, the second where it is on; whoever
+    /// else has a session, the first.
+    Code(Outcome, Outcome),
+    /// Whoever does not say who they are gets this status.
+    Unnamed(u16),
     /// A stream: whoever asks gets it, and its first frame logs in.
     Stream,
 }
@@ -79,7 +85,7 @@ const fn row(method: &'static str, template: &'static str, by: By, ask: fn(&Worl
     Row { method, template, by, ask }
 }
 
-use By::{Anybody, Elevated, Session, Stream, Token};
+use By::{Anybody, Code, Elevated, Session, Stream, Token, Unnamed};
 
 /// In the order of `api::routes::ROUTES`.
 #[rustfmt::skip]
@@ -91,6 +97,10 @@ const TABLE: &[Row] = &[
     row("POST", "/v1/auth/login", Anybody(200), |world, ask| ask.json(&world.login())),
     row("GET", "/v1/sessions", Session(200, May(200), Own(200)), |_, ask| ask),
     row("POST", "/v1/sessions/revoke", Session(200, May(200), Own(200)), |world, ask| ask.json(&json!({"device": world.device().id()}))),
+    row("POST", "/v1/session/elevate", Code(No(409, "no_totp"), No(403, "code_refused")), |_, ask| ask.json(&json!({"code": "no code"}))),
+    row("POST", "/v1/totp/generate", Elevated(200, May(200), Own(200)), |_, ask| ask.json(&json!({}))),
+    row("POST", "/v1/totp/confirm", Code(No(409, "no_totp"), No(403, "elevation_needed")), |_, ask| ask.json(&json!({"code": "no code"}))),
+    row("POST", "/v1/totp/remove", Elevated(200, May(200), Own(200)), |_, ask| ask.json(&json!({}))),
     row("POST", "/v1/accounts", Anybody(201), |world, ask| ask.json(&world.registration())),
     row("GET", "/v1/account", Session(200, May(200), Own(200)), |_, ask| ask),
     row("PUT", "/v1/account/device-list", Elevated(200, May(200), No(422, "bad_list")), |world, ask| ask.json(&world.next_list())),
@@ -101,9 +111,15 @@ const TABLE: &[Row] = &[
     row("POST", "/v1/tokens/revoke", Session(200, May(200), Own(200)), |world, ask| ask.json(&json!({"hashes": [world.token.hash()]}))),
     row("PUT", "/v1/keys", Session(200, No(422, "bad_signature"), No(422, "bad_signature")), |world, ask| ask.json(&world.prekey())),
     row("POST", "/v1/keys", Token(200), |world, ask| ask.json(&json!({"token": world.shown}))),
+    row("PUT", "/v1/handle", Elevated(200, May(200), No(409, "handle_taken")), |world, ask| ask.json(&world.handle())),
+    row("POST", "/v1/handle/release", Elevated(200, May(200), Own(200)), |_, ask| ask.json(&json!({}))),
+    row("POST", "/v1/handles/lookup", Unnamed(200), |world, ask| ask.json(&json!({"hash": world.handle()["hash"]}))),
     row("POST", "/v1/envelopes", Token(202), |world, ask| ask.json(&world.owner.parcel(&world.shown, 2, 1_024))),
     row("GET", "/v1/envelopes", Session(200, Own(200), Own(200)), |_, ask| ask),
     row("POST", "/v1/envelopes/ack", Session(200, Own(200), No(400, "seq_not_given")), |_, ask| ask.json(&json!({"through": 1}))),
+    row("GET", "/v1/slot", Session(200, May(200), No(404, "no_such_slot")), |_, ask| slot(ask)),
+    row("PUT", "/v1/slot", Session(200, May(200), No(412, "slot_changed")), |_, ask| slot(ask).header("If-Match", "\"1\"").json(&content())),
+    row("POST", "/v1/slot/delete", Session(200, May(200), Own(200)), |_, ask| slot(ask).json(&json!({}))),
     row("GET", "/v1/stream", Stream, |_, ask| ask),
 ];
 
@@ -140,18 +156,26 @@ fn expected(by: &By, who: Who) -> Outcome {
         (Token(status), Sender) => May(*status),
         (Token(_), Nobody) => No(404, "no_such_token"),
         (Token(_), _) => No(400, "anonymous_only"),
-        (Elevated(..), Bare) if second_factor() => No(403, "elevation_needed"),
+        (Unnamed(status), Nobody | Sender) => May(*status),
+        (Unnamed(_), _) => No(400, "anonymous_only"),
+        (Code(_, bare), Bare) => *bare,
+        (Code(owner, _), Owner | Sibling | Stranger) => *owner,
+        (Elevated(..), Bare) => No(403, "elevation_needed"),
         (Session(status, ..) | Elevated(status, ..), Owner | Bare) => May(*status),
         (Session(_, sibling, _) | Elevated(_, sibling, _), Sibling) => *sibling,
         (Session(_, _, stranger) | Elevated(_, _, stranger), Stranger) => *stranger,
-        (Session(..) | Elevated(..), _) => No(401, "no_session"),
+        (Session(..) | Elevated(..) | Code(..), _) => No(401, "no_session"),
         (Stream, _) => May(101),
     }
 }
 
-/// Whether this relay has one.
-fn second_factor() -> bool {
-    ROUTES.iter().any(|route| route.template == "/v1/session/elevate")
+/// About the slot that the owner has.
+fn slot(ask: Ask) -> Ask {
+    ask.header("Slot-Id", &SlotId([6; 32]).encode())
+}
+
+fn content() -> Value {
+    json!({"content": Bytes(vec![6; 1_024])})
 }
 
 #[tokio::test]
@@ -254,6 +278,9 @@ impl<'a> World<'a> {
         assert_eq!(relay.answer(others).await.ok(200)["revoked"], 1);
         let token = owner.token(relay, &session).await;
         send(relay, &owner.parcel(&token, 1, 1_024)).await.ok(202);
+        relay.answer(ask("PUT /v1/handle").by(&session).json(&handle(&owner))).await.ok(200);
+        let first = slot(ask("PUT /v1/slot")).by(&session).header("If-None-Match", "*").json(&content());
+        relay.answer(first).await.ok(200);
         let session = if who == Bare { bare(relay, &owner, session).await } else { session };
         let world = Self {
             relay,
@@ -288,7 +315,7 @@ impl<'a> World<'a> {
             Expired => Some(self.expired.clone()),
             Revoked => Some(self.revoked.clone()),
             // Where a token is asked for it stands in the body; elsewhere it is tried as a session.
-            Sender if matches!(by, Token(_)) => None,
+            Sender if matches!(by, Token(_) | Unnamed(_)) => None,
             Sender => Some(SessionToken(self.token.0).encode()),
         }
     }
@@ -358,6 +385,10 @@ impl<'a> World<'a> {
         json!({"challenge": self.challenge.challenge, "signature": signature})
     }
 
+    fn handle(&self) -> Value {
+        handle(&self.owner)
+    }
+
     fn prekey(&self) -> Value {
         let (prekey, expires_at) = (SealingKey(exchange::KeyPair::generate().public()), self.relay.relay.now() + 86_400);
         let transcript = prekey_transcript(&self.owner.id(), &self.device().id(), &prekey, expires_at);
@@ -365,9 +396,15 @@ impl<'a> World<'a> {
     }
 }
 
+/// The handle that somebody has: of nobody else, and with no name behind it.
+fn handle(owner: &Person) -> Value {
+    json!({"hash": Hash::of(owner.id().as_ref()), "record": Bytes(vec![5; 1_024])})
+}
+
 /// A session of the owner's first device that has not shown the second factor, which is on.
-async fn bare(_relay: &TestRelay, _owner: &Person, session: String) -> String {
-    // Once there is one: `POST /v1/totp/generate` and `confirm` by `session`, which is elevated by that; then a fresh login.
-    assert!(!second_factor(), "turn the second factor on here; the rows that need it are `Elevated`");
-    session
+async fn bare(relay: &TestRelay, owner: &Person, session: String) -> String {
+    let secret = generate(relay, &session).await;
+    let confirm = ask("POST /v1/totp/confirm").by(&session).json(&json!({"code": code(relay, &secret, 0)}));
+    relay.answer(confirm).await.ok(200);
+    owner.login(relay).await
 }

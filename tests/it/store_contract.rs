@@ -2,6 +2,7 @@
 
 mod accounts;
 mod envelopes;
+mod factor;
 mod handles;
 mod knocks;
 mod model;

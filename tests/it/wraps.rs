@@ -64,6 +64,7 @@ async fn a_try_that_the_store_refused_wraps_anew() {
         web_origins: vec![],
         proxies_trusted: false,
         relay_key: sign::KeyPair::generate(),
+        totp_key: zeroize::Zeroizing::new([7; 32]),
         room: Arc::new(|| true),
         purge_overdue_secs: 900,
     };

@@ -151,6 +151,9 @@ fn register(tx: &mut Tx<'_>, new: &NewList, pass: Option<Hash>, pass_needed: boo
 fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> SqlResult<Replaced> {
     let Some(current) = find(tx.connection, &new.list.account)? else { return Ok(Replaced::NoSuchAccount) };
     if current.signed.list == new.signed.list {
+        if rule == Successor::HigherEpoch {
+            slices::remove_factor(tx, current.id)?;
+        }
         return Ok(Replaced::Done { removed: Vec::new() });
     }
     let epoch = u64::from(new.list.epoch);
@@ -181,6 +184,9 @@ fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> Sq
         new.signed.list.as_slice(),
         new.signed.signature.as_bytes(),
     ))?;
+    if rule == Successor::HigherEpoch {
+        slices::remove_factor(tx, current.id)?;
+    }
     let removed: Vec<DeviceId> = before.into_iter().filter(|device| new.list.entry(device).is_none()).collect();
     for device in &removed {
         slices::remove_device(tx, device)?;
@@ -244,7 +250,12 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
         Ok(SlotItem { slot: SlotId(blob(row, 0)?), version: uint(row, 1)?, bytes: uint(row, 2)? })
     })?;
     let slots = slots.collect::<SqlResult<_>>()?;
-    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, handles, slots }))
+    let mut factor = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM factors WHERE account = ?1),
+                (SELECT count(*) FROM recovery_codes WHERE account = ?1)",
+    )?;
+    let (totp, recovery_codes) = factor.query_row([current.id], |row| Ok((row.get(0)?, uint(row, 1)?)))?;
+    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, totp, recovery_codes, handles, slots }))
 }
 
 fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {

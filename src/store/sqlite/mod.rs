@@ -7,6 +7,7 @@
 mod accounts;
 mod check;
 mod envelopes;
+mod factor;
 mod fate;
 mod handles;
 mod keys;

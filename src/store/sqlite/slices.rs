@@ -88,10 +88,28 @@ pub(super) fn delete_account(tx: &mut Tx<'_>, account: i64) -> Result<Vec<Device
          WHERE id = ?1",
     )?;
     leave.execute([account])?;
+    remove_factor(tx, account)?;
     tx.effects.accounts.push(account);
     tx.effects.leftovers = true;
     tx.effects.deleted = true;
     Ok(devices)
+}
+
+/// Removes an account's second factor with its recovery codes; true when there was one. A few rows, so at once.
+pub(super) fn remove_factor(tx: &mut Tx<'_>, account: i64) -> Result<bool> {
+    let connection = tx.connection;
+    let mut codes = connection.prepare_cached(
+        "DELETE FROM recovery_codes
+         WHERE account = ?1",
+    )?;
+    codes.execute([account])?;
+    let mut factor = connection.prepare_cached(
+        "DELETE FROM factors
+         WHERE account = ?1",
+    )?;
+    let removed = factor.execute([account])? > 0;
+    tx.effects.deleted |= removed;
+    Ok(removed)
 }
 
 /// Removes a slice of what is invisible; true when there is more.

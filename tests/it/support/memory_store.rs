@@ -16,10 +16,10 @@ use restante::protocol::time::WEEK;
 use restante::protocol::tokens::{TokenItem, TokenKind};
 use restante::protocol::{AccountId, Bytes, DeviceId, HandleHash, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 use restante::store::{
-    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, HandlePut, HandleReleased, Handles,
-    KeptNotice, Keys, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result,
-    Route, RouteDevice, SlotCondition, SlotPut, Slots, Store, StoreError, Successor, TableRows, TokenAdded, TokenPage, Tokens,
-    Totals, Upkeep, Waiting,
+    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, Factors, HandlePut, HandleReleased, Handles,
+    KeptFactor, KeptNotice, Keys, LOCKED_SECRET_LENGTH, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview, PurgeSlice,
+    Registered, Replaced, Result, Route, RouteDevice, SlotCondition, SlotPut, Slots, Store, StoreError, Successor, TableRows,
+    TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
 };
 
 /// A store that forgets everything with the process.
@@ -47,6 +47,7 @@ struct State {
     suspended: BTreeSet<AccountId>,
     devices: BTreeMap<DeviceId, Device>,
     removed: BTreeSet<DeviceId>,
+    factors: BTreeMap<AccountId, (KeptFactor, BTreeSet<Hash>)>,
     tokens: BTreeMap<TokenHash, Token>,
     slots: BTreeMap<(AccountId, SlotId), (u64, Vec<u8>)>,
     passes: BTreeMap<Hash, PassItem>,
@@ -191,6 +192,7 @@ impl State {
         self.tokens.retain(|_, token| token.account != *account);
         self.slots.retain(|(of, _), _| of != account);
         self.handles.retain(|_, handle| handle.account != *account);
+        self.factors.remove(account);
         let devices: Vec<DeviceId> = gone.list.entries.iter().map(|entry| entry.device).collect();
         devices.iter().for_each(|device| self.remove(device));
         devices
@@ -245,6 +247,9 @@ impl Accounts for MemoryStore {
         let mut state = self.open()?;
         let Some(current) = state.accounts.get(&new.list.account).cloned() else { return Ok(Replaced::NoSuchAccount) };
         if current.signed.list == new.signed.list {
+            if rule == Successor::HigherEpoch {
+                state.factors.remove(&new.list.account);
+            }
             return Ok(Replaced::Done { removed: Vec::new() });
         }
         let next = new.list.epoch == current.list.epoch
@@ -256,6 +261,9 @@ impl Accounts for MemoryStore {
         let is_new = |device: &DeviceId| current.list.entry(device).is_none();
         if new.list.entries.iter().any(|entry| is_new(&entry.device) && state.is_taken(&entry.device)) {
             return Ok(Replaced::DeviceTaken);
+        }
+        if rule == Successor::HigherEpoch {
+            state.factors.remove(&new.list.account);
         }
         let before = current.list.entries.iter().map(|entry| entry.device);
         let removed: Vec<DeviceId> = before.filter(|device| new.list.entry(device).is_none()).collect();
@@ -305,11 +313,59 @@ impl Accounts for MemoryStore {
         let (devices, slots) = (devices.collect(), own.map(item).collect());
         let handles = state.handles.iter().filter(|(_, handle)| handle.account == account && handle.is_kept(now));
         let handles = handles.map(|(hash, handle)| HandleItem { hash: *hash, held_until: handle.held_until }).collect();
-        Ok(Some(AccountReply { account, device_list: current.signed.clone(), devices, tokens, handles, slots }))
+        let factor = state.factors.get(&account);
+        Ok(Some(AccountReply {
+            account,
+            device_list: current.signed.clone(),
+            devices,
+            tokens,
+            totp: factor.is_some(),
+            recovery_codes: factor.map_or(0, |(_, codes)| codes.len() as u64),
+            handles,
+            slots,
+        }))
     }
 
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>> {
         Ok(self.open()?.delete_account(&account))
+    }
+}
+
+#[async_trait]
+impl Factors for MemoryStore {
+    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool> {
+        let mut state = self.open()?;
+        let known = state.accounts.contains_key(&account);
+        if known {
+            state.factors.insert(account, (factor, recovery_codes.into_iter().collect()));
+        }
+        Ok(known)
+    }
+
+    async fn factor(&self, account: AccountId) -> Result<Option<KeptFactor>> {
+        Ok(self.open()?.factors.get(&account).map(|(factor, _)| factor.clone()))
+    }
+
+    async fn use_step(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH], step: u64) -> Result<bool> {
+        let mut state = self.open()?;
+        let Some((factor, _)) = state.factors.get_mut(&account) else { return Ok(false) };
+        let good = factor.secret == secret && step > factor.step;
+        if good {
+            factor.step = step;
+        }
+        Ok(good)
+    }
+
+    async fn use_recovery_code(&self, account: AccountId, hash: Hash) -> Result<bool> {
+        Ok(self.open()?.factors.get_mut(&account).is_some_and(|(_, codes)| codes.remove(&hash)))
+    }
+
+    async fn remove_factor(&self, account: AccountId) -> Result<bool> {
+        Ok(self.open()?.factors.remove(&account).is_some())
+    }
+
+    async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>> {
+        Ok(self.open()?.factors.iter().next().map(|(account, (factor, _))| (*account, factor.secret)))
     }
 }
 
