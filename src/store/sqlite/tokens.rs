@@ -69,16 +69,17 @@ impl Tokens for SqliteStore {
         self.fate.check()?;
         self.queue.check()?;
         let (generation, found) = self.routes.find(&token);
-        let found = match found {
+        // One that has expired is looked for like one that never was: memory, being quicker, would tell them apart.
+        let good = found.filter(|(token, _)| token.expires_at.is_none_or(|expires_at| now < expires_at));
+        let found = match good {
             Some(found) => Some(found),
-            None => self.read(move |connection| read_route(connection, &token)).await?.map(|(route, account)| {
+            None => self.read(move |connection| read_route(connection, &token, now)).await?.map(|(route, account)| {
                 let account = Arc::new(account);
                 self.routes.remember(generation, token, route.clone(), Arc::clone(&account));
                 (route, account)
             }),
         };
-        let good = found.filter(|(token, _)| token.expires_at.is_none_or(|expires_at| now < expires_at));
-        Ok(good.map(|(token, account)| account.route(token.kind)))
+        Ok(found.map(|(token, account)| account.route(token.kind)))
     }
 }
 
@@ -151,14 +152,16 @@ pub(super) fn kind(row: &Row<'_>, column: usize) -> SqlResult<TokenKind> {
     }
 }
 
-fn read_route(connection: &Connection, token: &TokenHash) -> SqlResult<Option<(RouteToken, RouteAccount)>> {
+fn read_route(connection: &Connection, token: &TokenHash, now: u64) -> SqlResult<Option<(RouteToken, RouteAccount)>> {
     let mut find = connection.prepare_cached(
         "SELECT tokens.account, kind, expires_at, accounts.account, epoch, version
          FROM tokens
          JOIN accounts ON accounts.id = tokens.account
-         WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
+         WHERE tokens.hash = ?1
+           AND accounts.account IS NOT NULL
+           AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
-    let found = find.query_row([token.as_bytes()], |row| {
+    let found = find.query_row((token.as_bytes(), int(now)), |row| {
         let token = RouteToken { account: row.get(0)?, kind: kind(row, 1)?, expires_at: uint_or_none(row, 2)? };
         let list = ListName { epoch: row.get(4)?, version: uint(row, 5)? };
         Ok((token, RouteAccount { account: AccountId(blob(row, 3)?), list, devices: Vec::new() }))
