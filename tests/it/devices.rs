@@ -136,8 +136,7 @@ async fn both_screens_show_the_same_and_a_code_is_good_once_in_time_and_for_its_
     let code = linking.code();
     assert_eq!(alice.approve(&code).await.expect("let in"), linking.device_id());
     refuses(&mut alice, &code.to_string(), "used already").await;
-    let mut laptop = linking.wait().await.expect("linked");
-    refuses(&mut laptop, "restante:link1", "").await;
+    linking.wait().await.expect("linked");
 }
 
 #[tokio::test]
@@ -288,7 +287,7 @@ async fn a_device_that_was_away_too_long_holds_nobody_up_and_finds_out() {
 #[tokio::test]
 async fn the_words_bring_the_sync_key_back_and_older_profiles_are_told() {
     let house = Household::new().await;
-    let (alice, words) = house.person("alice").await;
+    let (_, words) = house.person("alice").await;
     let mut alice = house
         .tampered("alice", |state| {
             for field in ["sync_key", "myself", "own_token_registered", "links_taken", "linking", "fork_told", "behind_told"] {

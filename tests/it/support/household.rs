@@ -16,9 +16,9 @@ pub(crate) const DAY: u64 = 86_400;
 
 /// A relay and its people.
 pub(crate) struct Household {
-    pub(crate) relay: TestRelay,
+    _relay: TestRelay,
     /// Where it is dialled.
-    pub(crate) origin: String,
+    origin: String,
     directory: TempDir,
     now: Arc<AtomicU64>,
 }
@@ -33,7 +33,7 @@ impl Household {
     /// With a relay that is dialled through something else.
     pub(crate) fn at(relay: TestRelay, origin: String) -> Self {
         let now = Arc::new(AtomicU64::new(Clock::system().now()));
-        Self { relay, origin, directory: TempDir::new().expect("a directory"), now }
+        Self { _relay: relay, origin, directory: TempDir::new().expect("a directory"), now }
     }
 
     pub(crate) fn options(&self) -> Options {
