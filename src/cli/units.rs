@@ -64,8 +64,12 @@ pub(super) fn time(secs: u64) -> String {
 
 /// `2027-01-14`: the day on which a week of the protocol begins.
 pub(super) fn week(number: u64) -> String {
-    let time = time(number.saturating_mul(604_800));
-    time.split_once(' ').map_or(time.clone(), |(date, _)| date.to_string())
+    day(number.saturating_mul(604_800))
+}
+
+/// `2027-01-15`.
+pub(super) fn day(secs: u64) -> String {
+    time(secs).split(' ').next().unwrap_or_default().to_string()
 }
 
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
@@ -98,5 +102,6 @@ mod tests {
         assert_eq!(count(1, "envelope"), "1 envelope");
         assert_eq!(time(1_800_000_000), "2027-01-15 08:00:00 UTC");
         assert_eq!(week(1_800_000_000 / 604_800), "2027-01-14");
+        assert_eq!(day(1_800_000_000), "2027-01-15");
     }
 }

@@ -14,6 +14,7 @@ use super::profile::Profile;
 use super::secret::Secret;
 use super::session::{Challenge, info, relay_key_changed};
 use super::state::{PinnedRelay, State};
+use super::sync::sync_key;
 use super::words::Words;
 use crate::crypto::sign::KeyPair;
 use crate::protocol::accounts::{
@@ -21,7 +22,7 @@ use crate::protocol::accounts::{
 };
 use crate::protocol::info::Info;
 use crate::protocol::tokens::{ListTokensReply, ListTokensRequest};
-use crate::protocol::{AccountId, DeviceId, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
+use crate::protocol::{AccountId, Bytes, DeviceId, DeviceList, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
 
 /// What an account is made, or recovered, with.
 #[derive(Debug, Clone)]
@@ -88,7 +89,8 @@ impl Client {
         let keys = Keys::generate();
         let list = keys.list(&account_key, 1, Hash::ZERO);
         register(&http, &relay.key, &keys, &list, options.pass.as_deref()).await?;
-        let state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
+        let mut state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
+        state.hold_sync_key(sync_key(&account_key, 1));
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
         client.renew_prekey().await?;
@@ -124,6 +126,9 @@ impl Client {
             Some(before) => with_new_device(before, keys, list),
             None => fresh(relay, name, account, keys, list),
         };
+        let mut state = state;
+        state.hold_sync_key(sync_key(&account_key, state.own_list().epoch));
+        state.tell_contacts(options.clock.now());
         let anew = state.contacts.is_empty();
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
@@ -162,7 +167,7 @@ impl Client {
 }
 
 /// Checks that the relay is the one that was asked for, and remembers it.
-fn pinned(http: &Http, options: &Options, info: &Info) -> Result<PinnedRelay> {
+pub(super) fn pinned(http: &Http, options: &Options, info: &Info) -> Result<PinnedRelay> {
     if let Some(expected) = &options.relay_key {
         let is_it = match expected.parse::<RelayKey>() {
             Ok(key) => key == info.relay_key,
@@ -246,6 +251,12 @@ async fn take_over(
     Err(Error::asked("the account's device list changes while it is being recovered", "try again"))
 }
 
+/// A device that belongs to no account yet; the list and its key are what it waits for.
+pub(super) fn waiting(relay: PinnedRelay, account: AccountId) -> State {
+    let nothing = SignedList { list_key_certificate: Bytes::default(), list: Bytes::default(), signature: Signature([0; 64]) };
+    fresh(relay, None, account, Keys::generate(), nothing)
+}
+
 fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Keys, device_list: SignedList) -> State {
     State {
         version: State::VERSION,
@@ -272,6 +283,13 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         gap: None,
         notices_told: Vec::new(),
         receipts: Default::default(),
+        sync_key: None,
+        myself: None,
+        own_token_registered: false,
+        behind_told: None,
+        fork_told: false,
+        links_taken: Vec::new(),
+        linking: None,
     }
 }
 
@@ -280,7 +298,7 @@ fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> Sta
     state.device = keys.device;
     state.sealing = keys.sealing;
     state.list_key = keys.list;
-    state.device_list = device_list;
+    state.set_own_list(device_list.clone(), &DeviceList::parse(device_list.list.as_slice()).expect("it was made here"));
     state.prekeys.clear();
     state.reply_keys.clear();
     state.stored_through = 0;
@@ -289,6 +307,9 @@ fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> Sta
     for contact in &mut state.contacts {
         contact.devices.clear();
     }
+    // What was for the devices that are gone.
+    let account = state.account;
+    state.outbox.retain(|outgoing| outgoing.to != account);
     for outgoing in &mut state.outbox {
         outgoing.counters.clear();
     }

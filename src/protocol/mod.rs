@@ -14,6 +14,7 @@ pub mod handles;
 pub mod info;
 pub mod keys;
 pub mod limits;
+pub mod linking;
 pub mod slots;
 pub mod stream;
 pub mod time;

@@ -17,9 +17,9 @@ use restante::protocol::tokens::{TokenItem, TokenKind};
 use restante::protocol::{AccountId, Bytes, DeviceId, HandleHash, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 use restante::store::{
     Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, Factors, HandlePut, HandleReleased, Handles,
-    KeptFactor, KeptNotice, Keys, LOCKED_SECRET_LENGTH, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview, PurgeSlice,
-    Registered, Replaced, Result, Route, RouteDevice, SlotCondition, SlotPut, Slots, Store, StoreError, Successor, TableRows,
-    TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
+    KeptFactor, KeptNotice, Keys, LOCKED_SECRET_LENGTH, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview,
+    PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, SlotCondition, SlotPut, Slots, Store, StoreError, Successor,
+    TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
 };
 
 /// A store that forgets everything with the process.
