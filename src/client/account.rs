@@ -14,6 +14,7 @@ use super::profile::Profile;
 use super::secret::Secret;
 use super::session::{Challenge, info, relay_key_changed};
 use super::state::{PinnedRelay, State};
+use super::sync::sync_key;
 use super::words::Words;
 use crate::crypto::sign::KeyPair;
 use crate::protocol::accounts::{
@@ -86,9 +87,10 @@ impl Client {
         let relay = pinned(&http, &options, &said)?;
         let account_key = KeyPair::generate();
         let keys = Keys::generate();
-        let list = keys.list(&account_key, 1, Hash::ZERO);
+        let list = keys.list(&account_key, FIRST_EPOCH, Hash::ZERO);
         register(&http, &relay.key, &keys, &list, options.pass.as_deref()).await?;
-        let state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
+        let mut state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
+        state.sync_key = Some(sync_key(&account_key, FIRST_EPOCH));
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
         client.renew_prekey().await?;
@@ -120,10 +122,11 @@ impl Client {
         let known = before.as_ref().map(|before| before.device_list.clone());
         let list = take_over(&http, &relay.key, &account_key, &keys, known, options.pass.as_deref()).await?;
         let name = options.name.clone();
-        let state = match before {
+        let mut state = match before {
             Some(before) => with_new_device(before, keys, list),
             None => fresh(relay, name, account, keys, list),
         };
+        state.sync_key = Some(sync_key(&account_key, state.own_list().epoch));
         let anew = state.contacts.is_empty();
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
@@ -211,7 +214,7 @@ async fn take_over(
     for _ in 0..TAKE_OVERS_MAX {
         let (epoch, previous) = match &current {
             Some(list) => (lists::verify(list)?.epoch.saturating_add(1), list.hash()),
-            None => (1, Hash::ZERO),
+            None => (FIRST_EPOCH, Hash::ZERO),
         };
         let list = keys.list(account_key, epoch, previous);
         let challenge = Challenge::of(http, keys.device_id(), relay).await?;
@@ -272,6 +275,7 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         gap: None,
         notices_told: Vec::new(),
         receipts: Default::default(),
+        sync_key: None,
     }
 }
 
@@ -295,6 +299,8 @@ fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> Sta
     state
 }
 
+/// An account's first.
+const FIRST_EPOCH: u32 = 1;
 /// Rounds of recovery: show, replace, and once more if somebody was faster.
 const TAKE_OVERS_MAX: u32 = 3;
 

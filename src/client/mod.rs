@@ -61,6 +61,7 @@ mod session;
 mod socket;
 mod state;
 mod subscription;
+mod sync;
 mod tokens;
 #[cfg(test)]
 mod vectors;

@@ -59,6 +59,9 @@ pub(crate) struct State {
     pub(crate) notices_told: Vec<Hash>,
     #[serde(default)]
     pub(crate) receipts: ReceiptSettings,
+    /// What all devices of the account share in this epoch; none in profiles from before there was one.
+    #[serde(default)]
+    pub(crate) sync_key: Option<Secret>,
 }
 
 /// The relay of this profile.

@@ -12,6 +12,7 @@ pub mod error;
 pub mod info;
 pub mod keys;
 pub mod limits;
+pub mod linking;
 pub mod slots;
 pub mod stream;
 pub mod time;
