@@ -7,6 +7,7 @@ use reqwest::Method;
 use super::Client;
 use super::clock::Clock;
 use super::contacts::checked_name;
+use super::content::Content;
 use super::error::{Error, Result};
 use super::http::{Dial, Http, Lane};
 use super::lists::{self, Maker};
@@ -99,8 +100,9 @@ impl Client {
         Ok((client, Words::of(&account_key)))
     }
 
-    /// Takes the account back with its words: a new device, and no other from now on. An empty profile becomes the
-    /// account's; one that holds the account keeps its contacts.
+    /// Takes the account back with its words: a new device, and no other from now on. Contacts come back from what the
+    /// account's devices kept together at the relay, and are told; where nothing is there, or nothing that opens, an empty
+    /// profile begins without any.
     pub async fn recover(directory: &Path, options: Options, words: &Words) -> Result<Self> {
         let profile = Profile::create(directory)?;
         let _lock = profile.lock().await?;
@@ -120,21 +122,28 @@ impl Client {
         }
         let keys = Keys::generate();
         let known = before.as_ref().map(|before| before.device_list.clone());
-        let list = take_over(&http, &relay.key, &account_key, &keys, known, options.pass.as_deref()).await?;
+        let (list, epoch_before) = take_over(&http, &relay.key, &account_key, &keys, known, options.pass.as_deref()).await?;
         let name = options.name.clone();
         let mut state = match before {
             Some(before) => with_new_device(before, keys, list),
             None => fresh(relay, name, account, keys, list),
         };
         state.sync_key = Some(sync_key(&account_key, state.own_list().epoch));
-        let anew = state.contacts.is_empty();
+        let empty = state.contacts.is_empty();
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
         client.renew_prekey().await?;
-        if anew {
-            client.revoke_every_token().await?;
+        let found = client.bring_back(|epoch| sync_key(&account_key, epoch), epoch_before).await?;
+        if options.name.is_some() {
+            client.state.name = options.name;
         }
+        if found || empty {
+            client.revoke_unknown_tokens().await?;
+        }
+        client.keep().await;
+        client.announce_list()?;
         client.fill_pool().await?;
+        client.flush(None).await.ok();
         client.take_notice_of(&said)?;
         Ok(client)
     }
@@ -150,17 +159,33 @@ impl Client {
         self.profile.forget()
     }
 
-    /// Whoever held a token is unknown to a recovered profile; nobody could be told from anybody.
-    async fn revoke_every_token(&mut self) -> Result<()> {
+    /// Whoever holds a token that a recovered profile does not know could not be told from anybody.
+    async fn revoke_unknown_tokens(&mut self) -> Result<()> {
+        let known = self.state.tokens_in_use();
+        let mut request = ListTokensRequest::default();
         loop {
-            let page: ListTokensReply =
-                self.authed(Method::POST, "/v1/tokens/list", Some(&ListTokensRequest::default())).await?;
-            if page.tokens.is_empty() {
-                return Ok(());
+            let page: ListTokensReply = self.authed(Method::POST, "/v1/tokens/list", Some(&request)).await?;
+            let unknown = page.tokens.iter().map(|token| token.hash).filter(|hash| !known.contains(hash));
+            self.state.revoking.extend(unknown);
+            request.after = page.tokens.last().map(|token| token.hash);
+            if !page.more {
+                return self.send_revocations().await;
             }
-            self.state.revoking = page.tokens.iter().map(|token| token.hash).collect();
-            self.send_revocations().await?;
         }
+    }
+
+    /// Tells every contact of the own list, in band.
+    fn announce_list(&mut self) -> Result<()> {
+        let told = Some(self.state.own_list().head().order());
+        let list = self.state.device_list.clone();
+        let accounts: Vec<AccountId> = self.state.contacts.iter().map(|contact| contact.account).collect();
+        for account in accounts {
+            self.state.queue(account, Content::List { device_list: list.clone() }, None);
+            if let Some(contact) = self.state.contact(&account) {
+                contact.list_told = told;
+            }
+        }
+        self.save()
     }
 }
 
@@ -208,14 +233,13 @@ async fn take_over(
     keys: &Keys,
     known: Option<SignedList>,
     pass: Option<&str>,
-) -> Result<SignedList> {
+) -> Result<(SignedList, Option<u32>)> {
     let account = AccountId(account_key.public());
     let mut current = known;
     for _ in 0..TAKE_OVERS_MAX {
-        let (epoch, previous) = match &current {
-            Some(list) => (lists::verify(list)?.epoch.saturating_add(1), list.hash()),
-            None => (FIRST_EPOCH, Hash::ZERO),
-        };
+        let before = current.as_ref().map(|list| Ok((lists::verify(list)?.epoch, list.hash()))).transpose()?;
+        let (epoch, previous) = before.map_or((FIRST_EPOCH, Hash::ZERO), |(epoch, hash)| (epoch.saturating_add(1), hash));
+        let epoch_before = before.map(|(epoch, _)| epoch);
         let list = keys.list(account_key, epoch, previous);
         let challenge = Challenge::of(http, keys.device_id(), relay).await?;
         let proof = challenge.proof().recover(&account, &list.hash());
@@ -227,10 +251,10 @@ async fn take_over(
         };
         let answer: Result<ListReply> = http.post(Lane::Session(None), "/v1/account/recover", &request).await;
         match answer {
-            Ok(_) => return Ok(list),
+            Ok(_) => return Ok((list, epoch_before)),
             Err(Error::Refused(problem)) if problem.code == ErrorCode::NoSuchAccount => {
                 register(http, relay, keys, &list, pass).await?;
-                return Ok(list);
+                return Ok((list, None));
             }
             Err(Error::Refused(problem)) if problem.code == ErrorCode::DeviceListConflict => {
                 let shown = problem.device_list.ok_or(Error::Untrue("the relay names a conflict and shows no list"))?;
@@ -239,7 +263,7 @@ async fn take_over(
                 }
                 // A lost reply: the list is in place.
                 if shown == list {
-                    return Ok(list);
+                    return Ok((list, epoch_before));
                 }
                 current = Some(shown);
             }
@@ -276,6 +300,7 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         notices_told: Vec::new(),
         receipts: Default::default(),
         sync_key: None,
+        kept: Default::default(),
     }
 }
 
@@ -287,6 +312,7 @@ fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> Sta
     state.device_list = device_list;
     state.prekeys.clear();
     state.reply_keys.clear();
+    state.kept.begin_anew();
     state.stored_through = 0;
     state.acked_through = 0;
     state.gap = None;

@@ -35,6 +35,7 @@
 
 mod account;
 mod backup;
+mod book;
 mod clock;
 mod contacts;
 mod content;
@@ -44,6 +45,7 @@ mod envelope;
 mod error;
 mod event;
 mod http;
+mod kept;
 mod keys;
 mod link;
 mod lists;
@@ -58,6 +60,7 @@ mod receive;
 mod secret;
 mod sent;
 mod session;
+mod slot;
 mod socket;
 mod state;
 mod subscription;

@@ -120,7 +120,7 @@ impl Client {
         let ids: Vec<EnvelopeId> = self.state.outbox.iter().map(|outgoing| outgoing.id).collect();
         for id in ids {
             let Some(to) = self.state.outgoing(&id).map(|outgoing| outgoing.to) else { continue };
-            if only.is_some_and(|only| only != to) || held_up.contains(&to) {
+            if only.is_some_and(|only| only != to) || held_up.contains(&to) || self.state.waits_for_slot(&id) {
                 continue;
             }
             let outcome = match self.deliver(&id).await {
