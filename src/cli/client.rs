@@ -2,8 +2,11 @@
 
 mod account;
 mod contacts;
+mod devices;
 mod doctor;
+mod link;
 mod live;
+mod qr;
 mod receipts;
 mod receive;
 mod send;
@@ -50,6 +53,12 @@ enum ClientCommand {
     Live(live::LiveArgs),
     /// Tell a contact who is there that you are writing.
     Typing(live::TypingArgs),
+    /// Make this a device of an account that you have on another one.
+    Link(link::LinkArgs),
+    /// List the account's devices, or remove one.
+    Devices(devices::DevicesArgs),
+    /// Show an account's digits: compare them with what its owner sees.
+    Digits(devices::DigitsArgs),
     /// Forget a contact; from then on they cannot write to you.
     Revoke(contacts::RevokeArgs),
     /// Take the account back with its 24 words, on a new device.
@@ -84,6 +93,9 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<u8> {
         ClientCommand::Receipts(args) => receipts::receipts(Client::open(&profile).await?, args).await,
         ClientCommand::Live(args) => live::live(Client::open(&profile).await?, args).await,
         ClientCommand::Typing(args) => live::typing(Client::open(&profile).await?, args).await,
+        ClientCommand::Link(args) => link::link(&profile, args).await,
+        ClientCommand::Devices(args) => devices::devices(Client::open(&profile).await?, args).await,
+        ClientCommand::Digits(args) => devices::digits(&Client::open(&profile).await?, &args),
         ClientCommand::Revoke(args) => contacts::revoke(Client::open(&profile).await?, args).await,
         ClientCommand::Recover(args) => account::recover(&profile, args).await,
         ClientCommand::Export(args) => account::export(Client::open(&profile).await?, args).await,

@@ -7,7 +7,6 @@ use reqwest::Method;
 use super::Client;
 use super::clock::Clock;
 use super::contacts::checked_name;
-use super::content::Content;
 use super::error::{Error, Result};
 use super::http::{Dial, Http, Lane};
 use super::lists::{self, Maker};
@@ -23,7 +22,7 @@ use crate::protocol::accounts::{
 };
 use crate::protocol::info::Info;
 use crate::protocol::tokens::{ListTokensReply, ListTokensRequest};
-use crate::protocol::{AccountId, DeviceId, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
+use crate::protocol::{AccountId, Bytes, DeviceId, DeviceList, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
 
 /// What an account is made, or recovered, with.
 #[derive(Debug, Clone)]
@@ -91,7 +90,7 @@ impl Client {
         let list = keys.list(&account_key, FIRST_EPOCH, Hash::ZERO);
         register(&http, &relay.key, &keys, &list, options.pass.as_deref()).await?;
         let mut state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
-        state.sync_key = Some(sync_key(&account_key, FIRST_EPOCH));
+        state.hold_sync_key(sync_key(&account_key, FIRST_EPOCH));
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
         client.renew_prekey().await?;
@@ -128,7 +127,7 @@ impl Client {
             Some(before) => with_new_device(before, keys, list),
             None => fresh(relay, name, account, keys, list),
         };
-        state.sync_key = Some(sync_key(&account_key, state.own_list().epoch));
+        state.hold_sync_key(sync_key(&account_key, state.own_list().epoch));
         let empty = state.contacts.is_empty();
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
@@ -141,9 +140,8 @@ impl Client {
             client.revoke_unknown_tokens().await?;
         }
         client.keep().await;
-        client.announce_list()?;
+        client.state.tell_contacts(client.clock.now());
         client.fill_pool().await?;
-        client.flush(None).await.ok();
         client.take_notice_of(&said)?;
         Ok(client)
     }
@@ -173,24 +171,10 @@ impl Client {
             }
         }
     }
-
-    /// Tells every contact of the own list, in band.
-    fn announce_list(&mut self) -> Result<()> {
-        let told = Some(self.state.own_list().head().order());
-        let list = self.state.device_list.clone();
-        let accounts: Vec<AccountId> = self.state.contacts.iter().map(|contact| contact.account).collect();
-        for account in accounts {
-            self.state.queue(account, Content::List { device_list: list.clone() }, None);
-            if let Some(contact) = self.state.contact(&account) {
-                contact.list_told = told;
-            }
-        }
-        self.save()
-    }
 }
 
 /// Checks that the relay is the one that was asked for, and remembers it.
-fn pinned(http: &Http, options: &Options, info: &Info) -> Result<PinnedRelay> {
+pub(super) fn pinned(http: &Http, options: &Options, info: &Info) -> Result<PinnedRelay> {
     if let Some(expected) = &options.relay_key {
         let is_it = match expected.parse::<RelayKey>() {
             Ok(key) => key == info.relay_key,
@@ -273,6 +257,12 @@ async fn take_over(
     Err(Error::asked("the account's device list changes while it is being recovered", "try again"))
 }
 
+/// A device that belongs to no account yet; the list and its key are what it waits for.
+pub(super) fn waiting(relay: PinnedRelay, account: AccountId) -> State {
+    let nothing = SignedList { list_key_certificate: Bytes::default(), list: Bytes::default(), signature: Signature([0; 64]) };
+    fresh(relay, None, account, Keys::generate(), nothing)
+}
+
 fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Keys, device_list: SignedList) -> State {
     State {
         version: State::VERSION,
@@ -301,6 +291,12 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         receipts: Default::default(),
         sync_key: None,
         kept: Default::default(),
+        myself: None,
+        own_token_registered: false,
+        behind_told: None,
+        fork_told: false,
+        links_taken: Vec::new(),
+        linking: None,
     }
 }
 
@@ -309,7 +305,7 @@ fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> Sta
     state.device = keys.device;
     state.sealing = keys.sealing;
     state.list_key = keys.list;
-    state.device_list = device_list;
+    state.set_own_list(device_list.clone(), &DeviceList::parse(device_list.list.as_slice()).expect("it was made here"));
     state.prekeys.clear();
     state.reply_keys.clear();
     state.kept.begin_anew();
@@ -319,6 +315,9 @@ fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> Sta
     for contact in &mut state.contacts {
         contact.devices.clear();
     }
+    // What was for the devices that are gone.
+    let account = state.account;
+    state.outbox.retain(|outgoing| outgoing.to != account);
     for outgoing in &mut state.outbox {
         outgoing.counters.clear();
     }

@@ -15,6 +15,7 @@ use super::sent::problem_of;
 use super::state::{Contact, Invite, Mine};
 use crate::protocol::accounts::AccountReply;
 use crate::protocol::keys::{KeysReply, KeysRequest};
+use crate::protocol::linking::digits;
 use crate::protocol::time::{WEEK, ceil_hour};
 use crate::protocol::tokens::TokenKind;
 use crate::protocol::{AccountId, SignedList};
@@ -26,6 +27,8 @@ pub struct ContactInfo {
     pub name: String,
     /// Its account.
     pub account: AccountId,
+    /// The account's digits, to be compared with what its owner sees.
+    pub digits: String,
     /// How many devices it has.
     pub devices: usize,
     /// Whether it has answered our hello; until then we send by the invite's token.
@@ -83,6 +86,7 @@ impl Client {
             devices: BTreeMap::new(),
             list_told: None,
             fork_told: false,
+            behind_told: None,
             receipts: Default::default(),
             live: Default::default(),
         });
@@ -119,6 +123,7 @@ impl Client {
             .map(|contact| ContactInfo {
                 name: contact.name.clone(),
                 account: contact.account,
+                digits: digits(&contact.account),
                 devices: contact.devices_listed().entries.len(),
                 ready: contact.ready,
             })
@@ -151,6 +156,9 @@ impl Client {
         if seen.account != *account {
             return Err(Error::Untrue("another account's device list stands in the place of a contact's"));
         }
+        if *account == self.state.account {
+            return self.learn_own(signed);
+        }
         let Some(contact) = self.state.contact(account) else { return Ok(false) };
         let from = contact.name.clone();
         match lists::succeed(&contact.devices_listed(), &seen) {
@@ -170,8 +178,38 @@ impl Client {
         }
     }
 
+    /// The same for what a relay shows now: that it is older than what is known is told.
+    pub(super) fn learn_shown(&mut self, account: &AccountId, signed: &SignedList) -> Result<bool> {
+        let learned = self.learn(account, signed)?;
+        let shown = lists::verify(signed)?.head().order();
+        let Some(contact) = self.state.contact(account) else { return Ok(learned) };
+        let known = contact.devices_listed().head().order();
+        if shown < known {
+            self.tell_behind(account);
+        }
+        Ok(learned)
+    }
+
+    /// Tells that the relay shows an older list of a contact's than there is; once for each list that is known here.
+    pub(super) fn tell_behind(&mut self, account: &AccountId) {
+        if *account == self.state.account {
+            return self.tell_own_behind();
+        }
+        let now = self.clock.now();
+        let Some(contact) = self.state.contact(account) else { return };
+        let known = contact.devices_listed().head().order();
+        if contact.behind_told.replace(known) == Some(known) {
+            return;
+        }
+        let from = contact.name.clone();
+        self.state.tell(now, What::ListBehind { from });
+    }
+
     /// Tells of a fork, once a contact.
     pub(super) fn tell_fork(&mut self, account: &AccountId) {
+        if *account == self.state.account {
+            return self.tell_own_fork();
+        }
         let now = self.clock.now();
         let Some(contact) = self.state.contact(account).filter(|contact| !contact.fork_told) else { return };
         contact.fork_told = true;

@@ -19,7 +19,7 @@ use crate::protocol::{AccountId, DeviceId, EnvelopeId, TokenHash};
 /// An opened message, and which reply key of ours it was sealed to.
 pub(super) struct Opened {
     pub(super) plain: Plain,
-    reply: Option<(DeviceId, u64)>,
+    pub(super) reply: Option<(DeviceId, u64)>,
 }
 
 /// What became of an envelope.
@@ -38,7 +38,10 @@ impl Client {
     pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<Taken> {
         let unwrapped = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange());
         let Ok(unwrapped) = unwrapped else { return Ok(Taken::Unopened) };
-        let Some(opened) = self.opened(&unwrapped) else { return Ok(Taken::Unopened) };
+        let Some(opened) = self.opened(&unwrapped) else {
+            // What own devices send opens, or is filler, or was the grant of this one.
+            return Ok(if self.state.is_own_token(&unwrapped.token) { Taken::In } else { Taken::Unopened });
+        };
         // Only live envelopes have that one, and this one was stored.
         if opened.plain.counter == 0 {
             return Ok(Taken::In);
@@ -47,6 +50,9 @@ impl Client {
             return self.take_hello(&unwrapped.token, opened).await;
         }
         let from = opened.plain.account;
+        if from == self.state.account && self.take_keys(&opened, &unwrapped.token)? {
+            return Ok(Taken::In);
+        }
         if self.state.holder(&from, &unwrapped.token).is_none() {
             return Ok(Taken::ByUnknown);
         }
@@ -57,7 +63,14 @@ impl Client {
             return Ok(Taken::In);
         }
         self.take_fresh_token(&from, &unwrapped.token);
+        self.check_own_head(&from, &opened.plain).await;
         self.answer_head(&from, &opened.plain);
+        if let Content::Sent { to, .. } = Content::parse(&opened.plain.content)
+            && self.state.contact(&to).is_none()
+        {
+            // A copy of what was sent to somebody whom another device has just met.
+            self.look().await;
+        }
         self.act(&from, unwrapped.id, opened.plain);
         Ok(Taken::In)
     }
@@ -85,14 +98,21 @@ impl Client {
         match self.look_up(account, &token).await {
             // Without the look-up a listed device is as good as it was before.
             Err(error) if error.passes() && !listed => return Err(error),
-            _ => {}
+            Err(_) => {}
+            Ok(_) => {
+                // The list stood at the relay before anything could be sent by it.
+                let known = self.state.contact(account).map(|contact| contact.devices_listed().head().order());
+                if known.is_some_and(|known| known < plain.head.order()) {
+                    self.tell_behind(account);
+                }
+            }
         }
         let contact = self.state.contact(account);
         Ok(contact.is_some_and(|contact| contact.devices_listed().entry(&plain.device).is_some()))
     }
 
     /// False for a repeat. Else the counter counts as seen, and the reply key inside is kept.
-    fn take_counter(&mut self, account: &AccountId, opened: &Opened) -> bool {
+    pub(super) fn take_counter(&mut self, account: &AccountId, opened: &Opened) -> bool {
         let now = self.clock.now();
         let plain = &opened.plain;
         let Some(contact) = self.state.contact(account) else { return false };
@@ -118,8 +138,8 @@ impl Client {
 
     /// Who writes for an older list of ours is sent the current one, once for each.
     fn answer_head(&mut self, account: &AccountId, plain: &Plain) {
-        let own = self.state.own_list().head();
-        let Some(contact) = self.state.contact(account) else { return };
+        let (own, me) = (self.state.own_list().head(), self.state.account);
+        let Some(contact) = self.state.contact(account).filter(|_| *account != me) else { return };
         if plain.recipient_head.order() >= own.order() || contact.list_told == Some(own.order()) {
             return;
         }
@@ -129,6 +149,9 @@ impl Client {
     }
 
     fn act(&mut self, account: &AccountId, id: EnvelopeId, plain: Plain) {
+        if *account == self.state.account {
+            return self.act_on_own(id, plain);
+        }
         let now = self.clock.now();
         let Some(contact) = self.state.contact(account) else { return };
         let from = contact.name.clone();
@@ -156,6 +179,8 @@ impl Client {
             }
             // They are live or nothing.
             Content::Typing { .. } | Content::Presence { .. } => return,
+            // Of these only what the own devices write is believed.
+            Content::Sent { .. } | Content::Keys { .. } | Content::Grant { .. } => What::Unknown { from },
             Content::Hello { .. } | Content::Unknown => What::Unknown { from },
         };
         self.state.tell(now, what);
@@ -206,6 +231,7 @@ impl Client {
             devices: [(plain.device, peer)].into(),
             list_told: None,
             fork_told: false,
+            behind_told: None,
             receipts,
             live,
         });

@@ -79,6 +79,39 @@ pub enum What {
         /// Devices that went.
         removed: usize,
     },
+    /// A text that another device of the own account sent.
+    SentElsewhere {
+        /// The contact's name here, or its account where it is none here.
+        to: String,
+        /// Their account.
+        account: AccountId,
+        /// The device that sent it.
+        device: DeviceId,
+        /// The envelope's id.
+        id: EnvelopeId,
+        /// That device's clock.
+        sent_at: u64,
+        /// As it was written there: unfiltered, control characters too.
+        text: String,
+    },
+    /// The relay shows an older list of the contact's devices than the contact itself, or than it showed before.
+    ListBehind {
+        /// The contact's name here.
+        from: String,
+    },
+    /// The own account's device list changed, and this device did not do it.
+    OwnDevicesChanged {
+        /// Devices that came.
+        added: usize,
+        /// Devices that went.
+        removed: usize,
+    },
+    /// This device was removed from its account.
+    Removed,
+    /// Two lists of one version were signed for the own account. Nothing was changed.
+    OwnFork,
+    /// The relay shows an older list of the own devices than a contact knows, or than it showed before.
+    OwnListBehind,
     /// Two lists of one version were signed for the contact. Nothing was changed.
     Fork {
         /// The contact's name here.
@@ -130,6 +163,12 @@ impl std::fmt::Debug for What {
             Self::ContactAdded { .. } => "ContactAdded",
             Self::ContactReady { .. } => "ContactReady",
             Self::DevicesChanged { .. } => "DevicesChanged",
+            Self::SentElsewhere { text, .. } => return write!(f, "SentElsewhere({} bytes)", text.len()),
+            Self::ListBehind { .. } => "ListBehind",
+            Self::OwnDevicesChanged { .. } => "OwnDevicesChanged",
+            Self::Removed => "Removed",
+            Self::OwnFork => "OwnFork",
+            Self::OwnListBehind => "OwnListBehind",
             Self::Fork { .. } => "Fork",
             Self::Unknown { .. } => "Unknown",
             Self::NeverArrived { .. } => "NeverArrived",

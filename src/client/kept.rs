@@ -5,22 +5,20 @@
 //! device has just made: it is held back until the slot was read. Who said hello is answered only once the slot says so;
 //! compare-and-swap decides which device it is that answers.
 
+mod apply;
+mod epochs;
+
 use std::collections::HashSet;
 
-use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::Client;
-use super::book::{Book, Here, Own, Presence, Settings};
+use super::book::{Book, Own, Settings};
 use super::envelope::Taken;
 use super::error::{Error, Result};
 use super::event::What;
-use super::http::NOTHING;
-use super::lists;
-use super::secret::Secret;
 use super::slot::Slot;
-use super::state::{Contact, State};
-use crate::protocol::accounts::AccountReply;
+use super::state::State;
 use crate::protocol::envelopes::Envelope;
 use crate::protocol::time::{DAY, HOUR};
 use crate::protocol::{AccountId, EnvelopeId, ErrorCode, SlotId, TokenHash};
@@ -116,7 +114,8 @@ impl State {
     pub(super) fn tokens_in_use(&self) -> HashSet<TokenHash> {
         let held = self.contacts.iter().flat_map(|contact| contact.mine.iter().map(|mine| mine.hash));
         let invited = self.invites.iter().flat_map(|invite| [invite.once, invite.contact]);
-        held.chain(invited).chain(self.pool.iter().map(|token| token.hash())).collect()
+        let own = self.myself.iter().flat_map(|myself| myself.mine.iter().map(|mine| mine.hash));
+        held.chain(own).chain(invited).chain(self.pool.iter().map(|token| token.hash())).collect()
     }
 
     fn slot(&self) -> Option<Slot> {
@@ -141,42 +140,6 @@ impl State {
         let own = Own { device, contacts: &self.contacts, invites: &self.invites, settings };
         kept.dirty |= kept.book.absorb(&own, now);
     }
-
-    /// Where another device has answered a hello already, this one does not.
-    fn yield_to(&mut self, theirs: &Book) {
-        let device = self.device_id();
-        let beaten = |answer: &Answer| {
-            let by_another = theirs.closed_by(&answer.once).is_some_and(|by| by != device);
-            by_another && theirs.has(&answer.account)
-        };
-        let (yielding, rest) = std::mem::take(&mut self.kept.answers).into_iter().partition::<Vec<_>, _>(beaten);
-        self.kept.answers = rest;
-        for answer in yielding {
-            self.kept.book.retract(&answer.once, &answer.account);
-            self.outbox.retain(|outgoing| outgoing.id != answer.welcome);
-            self.revoking.push(answer.fresh);
-            if let Some(contact) = self.contact(&answer.account) {
-                contact.mine.retain(|mine| mine.hash != answer.fresh);
-            }
-        }
-    }
-
-    /// Two devices may have called two contacts by one name.
-    fn tell_names_apart(&mut self) {
-        let mut order: Vec<usize> = (0..self.contacts.len()).collect();
-        order.sort_by_key(|at| self.contacts[*at].account);
-        let mut taken = HashSet::new();
-        for at in order {
-            let name = self.contacts[at].name.clone();
-            if taken.insert(name.clone()) {
-                continue;
-            }
-            let free = |wish: &String| self.contacts.iter().all(|contact| contact.name != *wish);
-            let numbered = (2..).map(|number| format!("{name}-{number}")).find(free).unwrap_or(name);
-            taken.insert(numbered.clone());
-            self.contacts[at].name = numbered;
-        }
-    }
 }
 
 impl Client {
@@ -192,6 +155,14 @@ impl Client {
         self.sweep(now).await;
     }
 
+    /// Reads the slot now, because something is not known here that another device may know. False when that cannot be.
+    pub(super) async fn look(&mut self) -> bool {
+        let now = self.clock.now();
+        let Some(slot) = self.state.slot().filter(|_| self.state.has_slot(now)) else { return false };
+        self.state.absorb(&slot, now);
+        self.read(&slot).await.is_ok()
+    }
+
     /// Looks again at what was held back, after the slot was read. Gives how many of them nobody knows.
     pub(super) async fn decide(&mut self) -> u64 {
         let now = self.clock.now();
@@ -202,14 +173,7 @@ impl Client {
         let before = self.state.kept.undecided.len();
         self.state.kept.undecided.retain(|undecided| undecided.at + retention > now);
         let mut unopened = (before - self.state.kept.undecided.len()) as u64;
-        let was_read = match self.state.slot().filter(|_| self.state.has_slot(now)) {
-            Some(slot) => {
-                self.state.absorb(&slot, now);
-                self.read(&slot).await.is_ok()
-            }
-            None => true,
-        };
-        if was_read || !self.state.has_slot(now) {
+        if self.look().await || !self.state.has_slot(now) {
             for undecided in std::mem::take(&mut self.state.kept.undecided) {
                 match self.take_in(&undecided.envelope).await {
                     Ok(Taken::In) => {}
@@ -219,43 +183,6 @@ impl Client {
             }
         }
         unopened
-    }
-
-    /// After a recovery: what stands in the slots of epochs before. False when there is none that can be read.
-    pub(super) async fn bring_back(&mut self, sync_key: impl Fn(u32) -> Secret, before: Option<u32>) -> Result<bool> {
-        let Some(before) = before else { return Ok(false) };
-        let held: AccountReply = self.authed(Method::GET, "/v1/account", NOTHING).await?;
-        let epochs = (before.saturating_sub(EPOCHS_MAX - 1)..=before).rev();
-        let slots = epochs.map(|epoch| Slot::of(&sync_key(epoch), &self.state.account));
-        let slots: Vec<Slot> = slots.filter(|slot| held.slots.iter().any(|item| item.slot == slot.id)).collect();
-        let mut found = false;
-        for slot in &slots {
-            let Some(reply) = self.read_slot(&slot.id).await? else { continue };
-            let json = slot.opened(reply.version, reply.content.as_slice());
-            if let Some(book) = json.and_then(|json| Book::parse(&json)) {
-                self.state.kept.book = std::mem::take(&mut self.state.kept.book).joined(book);
-                found = true;
-            }
-        }
-        if found {
-            self.apply();
-            self.state.kept.old.extend(slots.iter().map(|slot| (slot.id, 0)));
-            self.save()?;
-        }
-        Ok(found)
-    }
-
-    /// Deletes the slots that nobody needs any more, once what they held stands in the new one.
-    async fn sweep(&mut self, now: u64) {
-        if self.state.kept.dirty || self.state.kept.seen == 0 {
-            return;
-        }
-        for (slot, at) in self.state.kept.old.clone() {
-            if at <= now && self.delete_slot(&slot).await.is_ok() {
-                self.state.kept.old.retain(|(old, _)| *old != slot);
-                self.save().ok();
-            }
-        }
     }
 
     async fn bring_together(&mut self, slot: &Slot, read_first: bool) -> Result<()> {
@@ -345,65 +272,6 @@ impl Client {
         Ok(())
     }
 
-    /// Makes contacts, invites and settings those of the book. What of them the book does not know stays.
-    fn apply(&mut self) {
-        let now = self.clock.now();
-        let book = std::mem::take(&mut self.state.kept.book);
-        if let Some(settings) = &book.settings {
-            self.state.name.clone_from(&settings.value.name);
-            if self.state.receipts != settings.value.receipts {
-                self.state.set_receipts(settings.value.receipts);
-            }
-        }
-        for (account, entry) in &book.contacts {
-            match &entry.is {
-                _ if *account == self.state.account => {}
-                Presence::Gone(_) => self.forget_contact(account),
-                Presence::Here(here) => self.take_over(account, here),
-            }
-        }
-        self.state.tell_names_apart();
-        self.state.invites.retain(|invite| !book.invites.contains_key(&invite.once));
-        self.state.invites.extend(book.open_invites(now).cloned());
-        self.state.kept.book = book;
-    }
-
-    fn take_over(&mut self, account: &AccountId, here: &Here) {
-        let now = self.clock.now();
-        let (label, way) = (&here.label.value, &here.way.value);
-        let Some(contact) = self.state.contact(account) else {
-            if lists::verify(&here.list).is_ok_and(|list| list.account == *account) {
-                self.state.contacts.push(Contact {
-                    name: label.name.clone(),
-                    account: *account,
-                    list: here.list.clone(),
-                    token: way.token.clone(),
-                    ready: way.ready,
-                    mine: here.mine().collect(),
-                    devices: Default::default(),
-                    list_told: None,
-                    fork_told: false,
-                    receipts: Default::default(),
-                    live: label.live,
-                });
-            }
-            return;
-        };
-        contact.name.clone_from(&label.name);
-        contact.live = label.live;
-        contact.token = way.token.clone();
-        let answered = way.ready && !contact.ready;
-        contact.ready = way.ready;
-        contact.mine.retain(|mine| !here.knows(&mine.hash));
-        contact.mine.extend(here.mine());
-        if answered {
-            let from = label.name.clone();
-            self.state.tell(now, What::ContactReady { from });
-        }
-        // One that does not verify changes nothing; a fork is told there.
-        self.learn(account, &here.list).ok();
-    }
-
     fn in_trouble(&mut self, trouble: Trouble) -> Error {
         let (what, why) = match trouble {
             Trouble::RolledBack => (What::SlotRolledBack, "the relay shows an older copy of your own data"),
@@ -425,5 +293,3 @@ const OLD_SECS: u64 = 8 * DAY;
 const ROUNDS_MAX: u32 = 5;
 /// Envelopes held back; what is beyond counts as not opened.
 const UNDECIDED_MAX: usize = 256;
-/// How many epochs back a slot is looked for: one that a recovery left behind which broke off.
-const EPOCHS_MAX: u32 = 8;

@@ -12,13 +12,15 @@ use crate::protocol::keys::{KeysReply, KeysRequest, Prekey, prekey_transcript};
 use crate::protocol::{AccountId, DeliveryToken, DeviceId, SealingKey};
 
 impl Client {
-    /// A key to seal to for every device of a contact: the newest good reply key, else the prekey that it signed.
+    /// A key to seal to for every device of a contact that has one: the newest good reply key, else the prekey that it
+    /// signed. An own device needs none for itself.
     pub(super) async fn keys_for(
         &mut self,
         account: &AccountId,
         token: &DeliveryToken,
     ) -> Result<HashMap<DeviceId, SealingKey>> {
         let now = self.clock.now();
+        let this = self.state.device_id();
         let contact = self.state.contact(account).ok_or(GONE)?;
         let listed = contact.devices_listed();
         let replies = |device: &DeviceId| {
@@ -27,17 +29,17 @@ impl Client {
         };
         let mut keys: HashMap<DeviceId, SealingKey> =
             listed.entries.iter().filter_map(|entry| Some((entry.device, replies(&entry.device)?))).collect();
-        if keys.len() == listed.entries.len() {
+        if listed.entries.iter().all(|entry| entry.device == this || keys.contains_key(&entry.device)) {
             return Ok(keys);
         }
         let published = self.look_up(account, token).await?;
-        let name = self.state.contact(account).map(|contact| contact.name.clone()).unwrap_or_default();
         for entry in &self.state.contact(account).ok_or(GONE)?.devices_listed().entries {
-            if keys.contains_key(&entry.device) {
+            if entry.device == this || keys.contains_key(&entry.device) {
                 continue;
             }
-            let key = checked_prekey(account, &entry.device, &published.prekeys, now)?;
-            keys.insert(entry.device, key.ok_or_else(|| Error::NoKey { to: name.clone() })?);
+            if let Some(key) = checked_prekey(account, &entry.device, &published.prekeys, now)? {
+                keys.insert(entry.device, key);
+            }
         }
         Ok(keys)
     }
@@ -45,7 +47,7 @@ impl Client {
     /// The list and prekeys that a token leads to; the list is learned.
     pub(super) async fn look_up(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<KeysReply> {
         let reply: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: token.clone() }).await?;
-        self.learn(account, &reply.device_list)?;
+        self.learn_shown(account, &reply.device_list)?;
         Ok(reply)
     }
 }

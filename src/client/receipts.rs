@@ -196,8 +196,16 @@ impl State {
         });
     }
 
+    /// A time to hold something back for, in seconds.
+    pub(crate) fn drawn_delay(&self) -> u64 {
+        drawn(self.receipts.delay_secs)
+    }
+
     fn receipts_due_at(&self) -> Option<u64> {
-        self.contacts.iter().filter(|contact| self.receipts_wait(contact)).map(|contact| contact.receipts.due_at).min()
+        let receipts =
+            self.contacts.iter().filter(|contact| self.receipts_wait(contact)).map(|contact| contact.receipts.due_at);
+        let later = self.outbox.iter().map(|outgoing| outgoing.due_at).filter(|at| *at > 0);
+        receipts.chain(later).min()
     }
 
     fn receipts_wait(&self, contact: &Contact) -> bool {

@@ -172,7 +172,7 @@ impl Client {
     fn report_missing(&mut self, now: u64) {
         let since = now.saturating_sub(self.state.relay.retention_secs + HOUR);
         let mut reports = Vec::new();
-        for contact in &mut self.state.contacts {
+        for contact in self.state.myself.iter_mut().chain(&mut self.state.contacts) {
             let count: u64 = contact.devices.values_mut().map(|peer| peer.counters.never_arrived(since)).sum();
             if count > 0 {
                 reports.push(What::NeverArrived { from: contact.name.clone(), count });

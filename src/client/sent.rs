@@ -12,10 +12,10 @@ use super::Client;
 use super::content::Content;
 use super::error::{Error, Result};
 use super::http::Lane;
-use super::message::{CONTENT_BYTES_MAX, Plain, To, seal};
+use super::message::{CONTENT_BYTES_MAX, Plain, To, body_size, filler, seal};
 use super::state::{Outgoing, State};
 use crate::crypto::random;
-use crate::protocol::envelopes::{ListName, Sealed, SendReply, SendRequest};
+use crate::protocol::envelopes::{BODY_SIZES, ListName, Sealed, SendReply, SendRequest};
 use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, ErrorCode, SealingKey};
 
 /// A text that was sent, or is to be.
@@ -79,7 +79,7 @@ impl Client {
         let _lock = self.enter().await?;
         let account = self.named(to)?.account;
         let content = Content::Text { text: text.to_string() };
-        let length = content.bytes().len();
+        let length = content.bytes().len().max(self.state.copy_bytes(&account, text));
         if length > CONTENT_BYTES_MAX {
             let over = length - CONTENT_BYTES_MAX;
             let what = format!("the text is too long: a message holds {CONTENT_BYTES_MAX} bytes, and this one is {over} over");
@@ -98,6 +98,8 @@ impl Client {
         self.state.sent.drain(..surplus);
         self.save()?;
         let problems = self.flush(Some(account)).await?;
+        // Copies of earlier ones, whose time has come; they can wait.
+        self.flush(Some(self.state.account)).await.ok();
         match self.state.sent.iter().find(|sent| sent.id == id) {
             Some(sent) if matches!(sent.state, Delivery::Accepted { .. }) => Ok(sent.clone()),
             _ => Err(problem_of(id, to, problems, self.state.outgoing(&id).is_some())),
@@ -119,8 +121,10 @@ impl Client {
         let (mut problems, mut held_up) = (Vec::new(), HashSet::new());
         let ids: Vec<EnvelopeId> = self.state.outbox.iter().map(|outgoing| outgoing.id).collect();
         for id in ids {
-            let Some(to) = self.state.outgoing(&id).map(|outgoing| outgoing.to) else { continue };
-            if only.is_some_and(|only| only != to) || held_up.contains(&to) || self.state.waits_for_slot(&id) {
+            let Some(outgoing) = self.state.outgoing(&id) else { continue };
+            let (to, is_grant) = (outgoing.to, outgoing.grant.is_some());
+            let asked_for = only.is_none_or(|only| only == to) && !self.state.waits_for_slot(&id);
+            if !asked_for || outgoing.due_at > self.clock.now() || (held_up.contains(&to) && !is_grant) {
                 continue;
             }
             let outcome = match self.deliver(&id).await {
@@ -136,6 +140,9 @@ impl Client {
                     Delivery::Failed { why }
                 }
             };
+            if matches!(outcome, Delivery::Accepted { .. }) {
+                self.state.queue_copy(&id, self.clock.now());
+            }
             self.state.outbox.retain(|outgoing| outgoing.id != id);
             // A receipt may have overtaken the answer to the first try.
             let awaits = |sent: &&mut Sent| sent.id == id && sent.state == Delivery::Queued;
@@ -157,7 +164,7 @@ impl Client {
             };
             let changed = refused.device_list.ok_or(NO_NEWER_LIST)?;
             let account = self.state.outgoing(id).map(|outgoing| outgoing.to).ok_or(GONE)?;
-            if !self.learn(&account, &changed)? {
+            if !self.learn_shown(&account, &changed)? {
                 return Err(NO_NEWER_LIST);
             }
         }
@@ -167,6 +174,9 @@ impl Client {
     /// The request for a queued message, with fresh reply keys that are on disk when this returns.
     async fn sealed(&mut self, id: &EnvelopeId) -> Result<SendRequest> {
         let outgoing = self.state.outgoing(id).cloned().ok_or(GONE)?;
+        if outgoing.to == self.state.account {
+            self.register_own_token().await?;
+        }
         let contact = self.state.contact(&outgoing.to).ok_or(GONE)?;
         let token = outgoing.token.clone().unwrap_or_else(|| contact.token.clone());
         let keys = self.keys_for(&outgoing.to, &token).await?;
@@ -175,13 +185,38 @@ impl Client {
         let content = outgoing.content.bytes();
         let letter = Letter { id, to: &outgoing.to, list: &list, keys: &keys, content, sent_at: now };
         let mut sealed = Vec::with_capacity(list.entries.len());
+        let mut for_nobody = true;
         for entry in &list.entries {
+            if let Some(grant) = outgoing.grant.as_ref().filter(|grant| grant.device == entry.device) {
+                sealed.push(self.state.granted(grant, entry, id)?);
+                for_nobody = false;
+                continue;
+            }
+            if self.state.is_this(&entry.device) {
+                sealed.push(letter.filler(&entry.device));
+                continue;
+            }
+            // A device that nothing can be sealed to sees by its counter that something was missed.
             let counter = self.state.counter(id, &outgoing.to, &entry.device);
+            if !keys.contains_key(&entry.device) {
+                sealed.push(letter.filler(&entry.device));
+                continue;
+            }
             let reply_key = self.state.new_reply_key(entry.device, counter, now);
             sealed.push(self.state.sealed(&letter, &entry.device, counter, reply_key)?);
+            for_nobody = false;
+        }
+        if for_nobody {
+            return Err(self.no_key(&outgoing.to));
         }
         self.save()?;
         Ok(SendRequest { token, id: *id, list: letter.list_name(), sealed, expires_in: None, live: None })
+    }
+}
+
+impl Client {
+    fn no_key(&mut self, account: &AccountId) -> Error {
+        Error::NoKey { to: self.state.contact(account).map(|contact| contact.name.clone()).unwrap_or_default() }
     }
 }
 
@@ -209,6 +244,11 @@ impl Letter<'_> {
     pub(super) fn list_name(&self) -> ListName {
         ListName { epoch: self.list.epoch, version: self.list.version }
     }
+
+    /// What stands in the place of a copy that nobody could open.
+    pub(super) fn filler(&self, device: &DeviceId) -> Sealed {
+        Sealed { device: *device, body: Bytes(filler(body_size(self.content.len()).unwrap_or(BODY_SIZES[2]))) }
+    }
 }
 
 impl State {
@@ -233,8 +273,17 @@ impl State {
     /// Puts a message into the outbox.
     pub(crate) fn queue(&mut self, to: AccountId, content: Content, token: Option<DeliveryToken>) -> EnvelopeId {
         let id = EnvelopeId(random::bytes());
-        self.outbox.push(Outgoing { id, to, content, token, counters: Default::default() });
+        let (counters, due_at, grant) = (Default::default(), 0, None);
+        self.outbox.push(Outgoing { id, to, content, token, counters, due_at, grant });
         id
+    }
+
+    /// The same, to go out not before `due_at`.
+    pub(crate) fn queue_for_later(&mut self, to: AccountId, content: Content, due_at: u64) {
+        self.queue(to, content, None);
+        if let Some(last) = self.outbox.last_mut() {
+            last.due_at = due_at;
+        }
     }
 
     pub(crate) fn outgoing(&self, id: &EnvelopeId) -> Option<&Outgoing> {

@@ -138,7 +138,17 @@ impl Client {
             challenge: challenge.bytes.clone(),
             signature: Signature(self.state.device_key().sign(&challenge.proof().login())),
         };
-        let reply: LoginReply = self.http.post(Lane::Session(None), "/v1/auth/login", &request).await?;
+        let answer: Result<LoginReply> = self.http.post(Lane::Session(None), "/v1/auth/login", &request).await;
+        let reply = answer.map_err(|error| match error {
+            Error::Refused(mut problem) if problem.code == ErrorCode::LoginRefused => {
+                problem.detail = NOT_KNOWN.to_string();
+                Error::Refused(problem)
+            }
+            other => other,
+        })?;
         Ok(self.session.insert(reply.session).clone())
     }
 }
+
+/// The relay does not say more, so that a stranger learns nothing. Who has the keys of a device that once got in can tell.
+const NOT_KNOWN: &str = "it does not let this device in: it was removed from its account, or the account is gone there";

@@ -66,6 +66,31 @@ pub(crate) struct State {
     /// What they keep together, and this device's part in it.
     #[serde(default)]
     pub(crate) kept: Kept,
+    /// The own account as somebody to write to: its other devices. There is one where there is a sync key.
+    #[serde(default)]
+    pub(crate) myself: Option<Contact>,
+    /// The own token of this epoch stands at the relay.
+    #[serde(default)]
+    pub(crate) own_token_registered: bool,
+    /// The own list beside which the relay was told to show an older one.
+    #[serde(default)]
+    pub(crate) behind_told: Option<(u32, u64)>,
+    /// That a fork of the own list was told.
+    #[serde(default)]
+    pub(crate) fork_told: bool,
+    /// Hashes of the secrets of link codes that were taken, oldest first.
+    #[serde(default)]
+    pub(crate) links_taken: Vec<Hash>,
+    /// While this device waits to be linked: what it is to be given is sealed under this, too.
+    #[serde(default)]
+    pub(crate) linking: Option<LinkSecret>,
+}
+
+/// What a link code carries, and until when it is good.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LinkSecret {
+    pub(crate) secret: Secret,
+    pub(crate) expires_at: u64,
 }
 
 /// The relay of this profile.
@@ -105,6 +130,9 @@ pub(crate) struct Contact {
     /// Our list's (epoch, version) that we last sent them unasked.
     pub(crate) list_told: Option<(u32, u64)>,
     pub(crate) fork_told: bool,
+    /// The list of theirs beside which the relay was told to show an older one.
+    #[serde(default)]
+    pub(crate) behind_told: Option<(u32, u64)>,
     /// What they are still to be told of their texts.
     #[serde(default)]
     pub(crate) receipts: Pending,
@@ -148,6 +176,19 @@ pub(crate) struct Outgoing {
     pub(crate) token: Option<DeliveryToken>,
     /// The counter given to each device at the first try; kept by every other.
     pub(crate) counters: BTreeMap<DeviceId, u64>,
+    /// Not before.
+    #[serde(default)]
+    pub(crate) due_at: u64,
+    /// The device that is given the account's keys by this one, under the secret of its code.
+    #[serde(default)]
+    pub(crate) grant: Option<Grant>,
+}
+
+/// To whom a grant goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    pub(crate) device: DeviceId,
+    pub(crate) secret: Secret,
 }
 
 impl State {
@@ -166,14 +207,16 @@ impl State {
         DeviceList::parse(self.device_list.list.as_slice()).expect("the own list was made by this client")
     }
 
+    /// A contact; the own account's other devices are one, too.
     pub(crate) fn contact(&mut self, account: &AccountId) -> Option<&mut Contact> {
-        self.contacts.iter_mut().find(|contact| contact.account == *account)
+        let myself = self.myself.as_mut().filter(|myself| myself.account == *account);
+        myself.or_else(|| self.contacts.iter_mut().find(|contact| contact.account == *account))
     }
 
     /// The contact whose account this is, where that token was made for it.
     pub(crate) fn holder(&self, account: &AccountId, token: &TokenHash) -> Option<&Contact> {
         let holds = |contact: &&Contact| contact.account == *account && contact.mine.iter().any(|mine| mine.hash == *token);
-        self.contacts.iter().find(holds)
+        self.myself.iter().chain(&self.contacts).find(holds)
     }
 
     /// Adds an event to those to be shown.

@@ -119,7 +119,7 @@ pub(super) fn whoami(client: &Client, args: &WhoamiArgs) -> anyhow::Result<u8> {
     let fingerprint = client.relay_key().fingerprint();
     if args.json {
         output::print_json(&json!({
-            "account": client.account_id(), "device": client.device_id(), "name": client.name(),
+            "account": client.account_id(), "digits": client.digits(), "device": client.device_id(), "name": client.name(),
             "origin": client.origin().as_str(), "relay_key": client.relay_key(), "fingerprint": fingerprint,
             "profile": client.directory(),
         }))?;
@@ -127,6 +127,7 @@ pub(super) fn whoami(client: &Client, args: &WhoamiArgs) -> anyhow::Result<u8> {
     }
     output::print_pairs(&[
         ("account", client.account_id().to_string()),
+        ("digits", client.digits()),
         ("device", client.device_id().to_string()),
         ("name", client.name().unwrap_or("none").to_string()),
         ("relay", client.origin().to_string()),
@@ -139,18 +140,23 @@ pub(super) fn whoami(client: &Client, args: &WhoamiArgs) -> anyhow::Result<u8> {
 pub(super) async fn recover(profile: &Path, args: RecoverArgs) -> anyhow::Result<u8> {
     let known = Client::open(profile).await.ok();
     let options = args.relay.options(known.as_ref())?;
-    if std::io::stdin().is_terminal() {
-        output::say("type the 24 words, then Enter and Ctrl-D:");
-    }
-    let mut typed = Zeroizing::new(String::new());
-    std::io::stdin().take(WORDS_BYTES_MAX).read_to_string(&mut typed)?;
-    let client = Client::recover(profile, options, &Words::parse(&typed)?).await?;
+    let client = Client::recover(profile, options, &typed_words()?).await?;
     output::say(&format!("the account is yours again, at {}; every other device of it was removed", client.origin()));
     if client.contacts().is_empty() {
         output::say("nobody can write to it now: make new links with `restante client invite`");
     }
     output::print(&client.account_id().to_string())?;
     Ok(0)
+}
+
+/// The 24 words, from stdin.
+pub(super) fn typed_words() -> anyhow::Result<Words> {
+    if std::io::stdin().is_terminal() {
+        output::say("type the 24 words, then Enter and Ctrl-D:");
+    }
+    let mut typed = Zeroizing::new(String::new());
+    std::io::stdin().take(WORDS_BYTES_MAX).read_to_string(&mut typed)?;
+    Ok(Words::parse(&typed)?)
 }
 
 pub(super) async fn export(mut client: Client, args: ExportArgs) -> anyhow::Result<u8> {
