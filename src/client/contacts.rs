@@ -48,6 +48,7 @@ impl Client {
         let name = name.map(str::to_string);
         self.state.invites.push(Invite { name, once: once.hash(), contact: contact.hash(), expires_at });
         self.save()?;
+        self.keep().await;
         let origin = self.http.origin().to_string();
         Ok(Link { origin, relay: self.state.relay.key, account: self.state.account, once, contact })
     }
@@ -98,6 +99,8 @@ impl Client {
         };
         let id = self.state.queue(link.account, hello, Some(link.once.clone()));
         self.save()?;
+        // Before the hello: the answer comes to every device of the account.
+        self.keep().await;
         let problems = self.flush(Some(link.account)).await?;
         if problems.is_empty() {
             return Ok(());
@@ -106,6 +109,7 @@ impl Client {
         if !queued {
             self.forget_contact(&link.account);
             self.save()?;
+            self.keep().await;
         }
         Err(problem_of(id, name, problems, queued))
     }
@@ -135,6 +139,7 @@ impl Client {
         let account = self.named(name)?.account;
         self.forget_contact(&account);
         self.save()?;
+        self.keep().await;
         self.send_revocations().await
     }
 
@@ -238,7 +243,7 @@ impl Client {
         Ok(())
     }
 
-    fn forget_contact(&mut self, account: &AccountId) {
+    pub(super) fn forget_contact(&mut self, account: &AccountId) {
         if let Some(contact) = self.state.contact(account) {
             let hashes: Vec<_> = contact.mine.iter().map(|mine| mine.hash).collect();
             self.state.revoking.extend(hashes);

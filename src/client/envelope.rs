@@ -4,6 +4,7 @@ use super::Client;
 use super::content::Content;
 use super::error::Result;
 use super::event::What;
+use super::kept::Answer;
 use super::keys::REPLY_KEY_SECS;
 use super::lists::{self, Succession};
 use super::live::LiveSettings;
@@ -21,38 +22,57 @@ pub(super) struct Opened {
     pub(super) reply: Option<(DeviceId, u64)>,
 }
 
+/// What became of an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was taken in, or was here before.
+    In,
+    /// It could not be opened, or came from somebody whom its token was not for.
+    Unopened,
+    /// It came by a token that this device does not know.
+    ByUnknown,
+}
+
 impl Client {
-    /// Changes the state by one envelope, in memory. False when it could not be opened, or came from somebody whom its
-    /// token was not for. An error when it should be tried again later; then nothing has changed.
-    pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<bool> {
-        let Ok(unwrapped) = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange()) else { return Ok(false) };
-        // What own devices send opens, or is filler, or was the grant of this one.
-        let Some(opened) = self.opened(&unwrapped) else { return Ok(self.state.is_own_token(&unwrapped.token)) };
+    /// Changes the state by one envelope, in memory. An error when it should be tried again later; then nothing has changed.
+    pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<Taken> {
+        let unwrapped = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange());
+        let Ok(unwrapped) = unwrapped else { return Ok(Taken::Unopened) };
+        let Some(opened) = self.opened(&unwrapped) else {
+            // What own devices send opens, or is filler, or was the grant of this one.
+            return Ok(if self.state.is_own_token(&unwrapped.token) { Taken::In } else { Taken::Unopened });
+        };
         // Only live envelopes have that one, and this one was stored.
         if opened.plain.counter == 0 {
-            return Ok(true);
+            return Ok(Taken::In);
         }
         if unwrapped.kind == TokenKind::Once.byte() {
             return self.take_hello(&unwrapped.token, opened).await;
         }
         let from = opened.plain.account;
         if from == self.state.account && self.take_keys(&opened, &unwrapped.token)? {
-            return Ok(true);
+            return Ok(Taken::In);
         }
         if self.state.holder(&from, &unwrapped.token).is_none() {
-            return Ok(false);
+            return Ok(Taken::ByUnknown);
         }
         if !self.is_device_of(&from, &opened.plain).await? {
-            return Ok(false);
+            return Ok(Taken::Unopened);
         }
         if !self.take_counter(&from, &opened) {
-            return Ok(true);
+            return Ok(Taken::In);
         }
         self.take_fresh_token(&from, &unwrapped.token);
         self.check_own_head(&from, &opened.plain).await;
         self.answer_head(&from, &opened.plain);
+        if let Content::Sent { to, .. } = Content::parse(&opened.plain.content)
+            && self.state.contact(&to).is_none()
+        {
+            // A copy of what was sent to somebody whom another device has just met.
+            self.look().await;
+        }
         self.act(&from, unwrapped.id, opened.plain);
-        Ok(true)
+        Ok(Taken::In)
     }
 
     /// Opens the seal with whichever own key it names.
@@ -167,22 +187,24 @@ impl Client {
     }
 
     /// Makes whoever says hello through an invite a contact, and answers with a token of their own.
-    async fn take_hello(&mut self, once: &TokenHash, opened: Opened) -> Result<bool> {
+    async fn take_hello(&mut self, once: &TokenHash, opened: Opened) -> Result<Taken> {
         let now = self.clock.now();
-        let plain = &opened.plain;
-        let Some(invite) = self.state.invites.iter().find(|invite| invite.once == *once).cloned() else { return Ok(false) };
-        let Content::Hello { name, token, device_list, relay_key, .. } = Content::parse(&plain.content) else {
-            return Ok(false);
+        let Some(invite) = self.state.invites.iter().find(|invite| invite.once == *once).cloned() else {
+            return Ok(self.take_answered_hello(once, &opened));
         };
-        let Ok(list) = lists::verify(&device_list) else { return Ok(false) };
+        let plain = &opened.plain;
+        let Content::Hello { name, token, device_list, relay_key, .. } = Content::parse(&plain.content) else {
+            return Ok(Taken::Unopened);
+        };
+        let Ok(list) = lists::verify(&device_list) else { return Ok(Taken::Unopened) };
         let is_theirs = list.account == plain.account && list.entry(&plain.device).is_some();
         if !is_theirs || relay_key != self.state.relay.key || list.account == self.state.account {
-            return Ok(false);
+            return Ok(Taken::Unopened);
         }
         let known = self.state.contact(&plain.account).map(|known| (known.name.clone(), known.devices_listed()));
         if known.as_ref().is_some_and(|(_, known)| matches!(lists::succeed(known, &list), Succession::Older | Succession::Fork))
         {
-            return Ok(false);
+            return Ok(Taken::Unopened);
         }
         let fresh = self.take_token().await?;
         let mut peer = Peer::default();
@@ -213,9 +235,32 @@ impl Client {
             receipts,
             live,
         });
-        self.state.queue(plain.account, Content::Welcome { token: fresh }, None);
+        let hash = fresh.hash();
+        let welcome = self.state.queue(plain.account, Content::Welcome { token: fresh }, None);
+        if self.state.slot_works(now) {
+            // Every device of the account has this hello; the slot says which of them answers.
+            self.state.kept.answers.push(Answer { welcome, once: *once, fresh: hash, account: plain.account });
+        }
         self.state.tell(now, What::ContactAdded { from: name, account: plain.account });
-        Ok(true)
+        Ok(Taken::In)
+    }
+
+    /// A hello by an invite that another device of ours, or this one, has dealt with.
+    fn take_answered_hello(&mut self, once: &TokenHash, opened: &Opened) -> Taken {
+        let account = opened.plain.account;
+        if !self.state.was_invited(once) {
+            return Taken::ByUnknown;
+        }
+        let now = self.clock.now();
+        let Some(contact) = self.state.contact(&account) else { return Taken::Unopened };
+        if contact.devices_listed().entry(&opened.plain.device).is_none() {
+            return Taken::Unopened;
+        }
+        let from = contact.name.clone();
+        if self.take_counter(&account, opened) {
+            self.state.tell(now, What::ContactAdded { from, account });
+        }
+        Taken::In
     }
 }
 

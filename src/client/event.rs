@@ -141,6 +141,12 @@ pub enum What {
     },
     /// The relay gives out places again that it gave before: it lost data, or was put back to an older copy.
     RelayWentBack,
+    /// The relay shows an older copy of what this account's devices keep together, and it was refused.
+    SlotRolledBack,
+    /// What the relay shows as what this account's devices keep together does not open, or a newer version wrote it.
+    SlotUnreadable,
+    /// Contacts and settings are too many to be kept together: other devices, and a recovery, do not get what is new.
+    SlotTooLarge,
     /// What the relay's operator says to everybody. It is signed with the relay's key.
     Notice {
         /// As the operator wrote it: lines, but no other control characters.
@@ -169,6 +175,9 @@ impl std::fmt::Debug for What {
             Self::Gap { .. } => "Gap",
             Self::Unopened { .. } => "Unopened",
             Self::RelayWentBack => "RelayWentBack",
+            Self::SlotRolledBack => "SlotRolledBack",
+            Self::SlotUnreadable => "SlotUnreadable",
+            Self::SlotTooLarge => "SlotTooLarge",
             Self::Notice { text, .. } => return write!(f, "Notice({} bytes)", text.len()),
         };
         f.write_str(name)

@@ -43,7 +43,9 @@ impl Client {
         let _lock = self.enter().await?;
         let account = self.named(name)?.account;
         self.state.contact(&account).ok_or(GONE)?.live = settings;
-        self.save()
+        self.save()?;
+        self.keep().await;
+        Ok(())
     }
 
     /// Tells a contact that a message to them is being written, or no longer. Waits for up to two seconds first; does nothing

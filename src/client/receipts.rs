@@ -76,7 +76,9 @@ impl Client {
         }
         let _lock = self.enter().await?;
         self.state.set_receipts(settings);
-        self.save()
+        self.save()?;
+        self.keep().await;
+        Ok(())
     }
 
     /// How long until [`send_due_receipts`](Client::send_due_receipts) has something to do; none while nothing gathers.
@@ -170,7 +172,7 @@ impl State {
         }
     }
 
-    fn set_receipts(&mut self, settings: ReceiptSettings) {
+    pub(super) fn set_receipts(&mut self, settings: ReceiptSettings) {
         self.receipts = settings;
         for contact in &mut self.contacts {
             let pending = &mut contact.receipts;

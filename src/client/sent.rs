@@ -123,7 +123,7 @@ impl Client {
         for id in ids {
             let Some(outgoing) = self.state.outgoing(&id) else { continue };
             let (to, is_grant) = (outgoing.to, outgoing.grant.is_some());
-            let asked_for = only.is_none_or(|only| only == to);
+            let asked_for = only.is_none_or(|only| only == to) && !self.state.waits_for_slot(&id);
             if !asked_for || outgoing.due_at > self.clock.now() || (held_up.contains(&to) && !is_grant) {
                 continue;
             }

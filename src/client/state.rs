@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::content::Content;
 use super::counters::Counters;
 use super::event::{Event, What};
+use super::kept::Kept;
 use super::keys::{Prekey, ReplyKey};
 use super::live::LiveSettings;
 use super::receipts::{Pending, ReceiptSettings};
@@ -62,6 +63,9 @@ pub(crate) struct State {
     /// What all devices of the account share in this epoch; none in profiles from before there was one.
     #[serde(default)]
     pub(crate) sync_key: Option<Secret>,
+    /// What they keep together, and this device's part in it.
+    #[serde(default)]
+    pub(crate) kept: Kept,
     /// The own account as somebody to write to: its other devices. There is one where there is a sync key.
     #[serde(default)]
     pub(crate) myself: Option<Contact>,
@@ -100,7 +104,7 @@ pub(crate) struct PinnedRelay {
 }
 
 /// An invite that nobody has used yet.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Invite {
     /// What to call who comes by it, where it was said.
     pub(crate) name: Option<String>,

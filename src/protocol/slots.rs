@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::bytes::{Bytes, NotBytes, decode, encode, fixed_bytes};
+use super::bytes::{AccountId, Bytes, NotBytes, Transcript, decode, encode, fixed_bytes};
 
 fixed_bytes!(public
     /// A slot's name among its account's: 32 bytes that its owner chose.
@@ -61,6 +61,21 @@ pub fn version_of(etag: &str) -> Option<u64> {
     let digits = etag.strip_prefix('"')?.strip_suffix('"')?;
     let canonical = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     if canonical { digits.parse().ok() } else { None }
+}
+
+/// HKDF `info` of the id of the slot that an account's devices keep their contacts in.
+pub fn slot_id_info(account: &AccountId) -> Vec<u8> {
+    Transcript::new("/slot-id").fixed(account).bytes()
+}
+
+/// HKDF `info` of that slot's key.
+pub fn slot_key_info(account: &AccountId) -> Vec<u8> {
+    Transcript::new("/slot-key").fixed(account).bytes()
+}
+
+/// What its content is bound to: `version` is the one that it gets.
+pub fn slot_aad(slot: &SlotId, version: u64) -> Vec<u8> {
+    Transcript::new("/slot").fixed(slot).u64(version).bytes()
 }
 
 /// The header that names a slot.

@@ -180,6 +180,17 @@ fn words(what: &What) -> String {
         What::RelayWentBack => {
             "the relay is an older copy of itself: messages may be missing; its operator should know".to_string()
         }
+        What::SlotRolledBack => {
+            "the relay shows an older copy of your own data; contacts and settings stay as this device has \
+                                 them, and are no longer brought to your other devices; the relay's operator should know"
+                .to_string()
+        }
+        What::SlotUnreadable => "what the relay shows as your own data does not open; contacts and settings stay as this \
+                                 device has them, and are no longer brought to your other devices"
+            .to_string(),
+        What::SlotTooLarge => "you have more contacts than the relay keeps for your other devices; this device has them all, \
+                               and new ones are no longer brought to the others"
+            .to_string(),
         What::Notice { text, set_at } => {
             format!("the relay's operator says to everybody ({}):\n  {}", units::time(*set_at), harmless(text))
         }
