@@ -77,7 +77,12 @@ impl Client {
     /// Sends a text. `Err(Queued)` means that it is kept and goes out later by itself.
     pub async fn send(&mut self, to: &str, text: &str) -> Result<Sent> {
         let _lock = self.enter().await?;
-        let account = self.named(to)?.account;
+        let contact = self.named(to)?;
+        if contact.knocked {
+            let what = format!("{to} has not answered your knock yet");
+            return Err(Error::asked(what, "`restante client receive` says when they have; then they can be written to"));
+        }
+        let account = contact.account;
         let content = Content::Text { text: text.to_string() };
         let length = content.bytes().len();
         if length > CONTENT_BYTES_MAX {
@@ -120,7 +125,7 @@ impl Client {
         let ids: Vec<EnvelopeId> = self.state.outbox.iter().map(|outgoing| outgoing.id).collect();
         for id in ids {
             let Some(to) = self.state.outgoing(&id).map(|outgoing| outgoing.to) else { continue };
-            if only.is_some_and(|only| only != to) || held_up.contains(&to) {
+            if only.is_some_and(|only| only != to) || held_up.contains(&to) || self.state.awaits_an_answer(&id) {
                 continue;
             }
             let outcome = match self.deliver(&id).await {
@@ -235,6 +240,12 @@ impl State {
         let id = EnvelopeId(random::bytes());
         self.outbox.push(Outgoing { id, to, content, token, counters: Default::default() });
         id
+    }
+
+    /// Whether a message is to somebody who has been knocked at and has not answered: nothing but the knock can go there.
+    fn awaits_an_answer(&self, id: &EnvelopeId) -> bool {
+        let Some(outgoing) = self.outgoing(id).filter(|outgoing| outgoing.token.is_none()) else { return false };
+        self.contacts.iter().any(|contact| contact.account == outgoing.to && contact.knocked)
     }
 
     pub(crate) fn outgoing(&self, id: &EnvelopeId) -> Option<&Outgoing> {
