@@ -127,7 +127,10 @@ impl Client {
                 self.state.tell(now, What::ContactAdded { from: name, account });
             }
             _ if mutual => {
-                let name = self.befriend(from, None, Vec::new()).await?;
+                // Their own answer is on its way by the token that went with our knock.
+                let mut by = self.state.contact(&account).map(|known| known.mine.clone()).unwrap_or_default();
+                by.iter_mut().for_each(|mine| mine.invite = true);
+                let name = self.befriend(from, None, by).await?;
                 self.state.tell(now, What::ContactReady { from: name });
             }
             _ => {
@@ -169,11 +172,11 @@ impl Client {
             return;
         }
         let known_as = self.state.contact(&account).map(|contact| contact.name.clone());
-        self.state.tell(now, What::Knock { number, name, handle, known_as, account, text });
+        self.state.tell(now, What::Knock { knock: number, name, handle, known_as, account, text });
     }
 
     /// Makes somebody a contact whose token and list have come, and answers with a token of their own. `by` are tokens of ours
-    /// that they hold already. Somebody who is a contact keeps name and settings, and every token they had before ends.
+    /// that they go on holding. Somebody who is a contact keeps name and settings, and every other token they had ends.
     pub(super) async fn befriend(&mut self, from: Newcomer, wish: Option<&str>, by: Vec<Mine>) -> Result<String> {
         let fresh = self.take_token().await?;
         let name = match self.state.contact(&from.account) {
@@ -183,7 +186,8 @@ impl Client {
         let (mut receipts, mut live) = Default::default();
         if let Some(before) = self.state.contact(&from.account) {
             (receipts, live) = (std::mem::take(&mut before.receipts), before.live);
-            let hashes: Vec<TokenHash> = before.mine.iter().map(|mine| mine.hash).collect();
+            let stays = |hash: &TokenHash| by.iter().any(|mine| mine.hash == *hash);
+            let hashes: Vec<TokenHash> = before.mine.iter().map(|mine| mine.hash).filter(|hash| !stays(hash)).collect();
             self.state.revoking.extend(hashes);
             self.state.contacts.retain(|contact| contact.account != from.account);
         }

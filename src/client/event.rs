@@ -67,8 +67,8 @@ pub enum What {
     },
     /// Somebody knocks, and waits for a word.
     Knock {
-        /// By which [`accept`](super::Client::accept), `decline` and `block` name it.
-        number: u64,
+        /// The number by which [`accept`](super::Client::accept), `decline` and `block` name it.
+        knock: u64,
         /// How they call themselves.
         name: Option<String>,
         /// By which handle they say that they can be found; nobody has looked.

@@ -127,7 +127,7 @@ impl Client {
     }
 
     /// Makes who knocked a contact, and answers. `which` is the number, or a name that only one of them has; `name` is what to
-    /// call them here. Gives the name.
+    /// call them here. Gives the name; `Err(Queued)` means that they are a contact, and hear of it later.
     pub async fn accept(&mut self, which: &str, name: Option<&str>) -> Result<String> {
         let _lock = self.enter().await?;
         let knock = self.state.doors.knocks[self.which_knock(which)?].clone();
@@ -145,11 +145,14 @@ impl Client {
         }
         let name = name.or(knock.name.as_deref()).or(knock.handle.as_deref()).map(str::to_string);
         let name = self.befriend(knock.from, name.as_deref(), Vec::new()).await?;
+        let welcome = self.state.outbox.iter().rfind(|outgoing| outgoing.to == account).map(|outgoing| outgoing.id);
         self.save()?;
-        // What cannot be sent now goes out with the next `send` or `receive`.
-        self.flush(Some(account)).await?;
+        let problems = self.flush(Some(account)).await?;
         self.send_revocations().await.ok();
-        Ok(name)
+        match welcome.filter(|_| !problems.is_empty()) {
+            Some(id) => Err(problem_of(id, &name, problems, self.state.outgoing(&id).is_some())),
+            None => Ok(name),
+        }
     }
 
     /// Forgets a knock. Who knocked is not told, and may knock again. Gives what they called themselves, or the number.
@@ -193,4 +196,61 @@ fn refuse_long(text: &str) -> Result<()> {
         return Err(Error::asked(what, "say the rest once they have let you in"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::keys::Prekey;
+    use crate::protocol::{
+        Bytes, DeliveryToken, DeviceEntry, DeviceId, DeviceList, Hash, RelayKey, SealingKey, Signature, SignedList,
+    };
+
+    /// The account of what fits that `docs/protocol.md` §12.1 gives.
+    #[test]
+    fn a_knock_of_an_account_with_ten_devices_fits_into_its_one_size() {
+        let entry = |device: u8| {
+            let (device, sealing_key) = (DeviceId([device; 32]), SealingKey([1; 32]));
+            DeviceEntry { device, sealing_key, suites: 1, signature: Signature([2; 64]) }
+        };
+        let entries = (0..10).map(entry).collect();
+        let (account, previous) = (AccountId([1; 32]), Hash([3; 32]));
+        let list = DeviceList { account, epoch: 1, version: (1 << 53) - 1, previous, entries }.bytes();
+        let device_list =
+            SignedList { list_key_certificate: Bytes(vec![4; 154]), list: Bytes(list), signature: Signature([5; 64]) };
+        let (prekey, signature) = (SealingKey([6; 32]), Signature([7; 64]));
+        let prekey = Prekey { device: DeviceId([0; 32]), prekey, expires_at: 9_999_999_999, signature };
+        let (list_bytes, prekey_bytes) = (written(&device_list), written(&prekey));
+        let knock = |text: String, prekeys| Content::Knock {
+            text,
+            name: Some("ü".repeat(64)),
+            handle: Some("z".repeat(32)),
+            token: DeliveryToken([8; 32]),
+            device_list: device_list.clone(),
+            prekeys,
+            origin: format!("https://{}:65535", "r".repeat(150)),
+            relay_key: RelayKey([9; 32]),
+        };
+        assert_eq!((list_bytes, prekey_bytes), (2_209, 245));
+        let longest = knock("x".repeat(KNOCK_TEXT_BYTES_MAX), vec![prekey.clone()]).bytes().len();
+        assert!(longest <= KNOCK_CONTENT_BYTES_MAX, "{longest} of {KNOCK_CONTENT_BYTES_MAX}");
+        let all = knock(String::new(), vec![prekey; 10]).bytes().len();
+        assert!(all > KNOCK_CONTENT_BYTES_MAX, "{all}: not everybody's prekeys");
+        let shortest = Content::Knock {
+            text: String::new(),
+            name: None,
+            handle: None,
+            token: DeliveryToken([8; 32]),
+            device_list: SignedList { list: Bytes(vec![0; 224]), ..device_list.clone() },
+            prekeys: Vec::new(),
+            origin: "unix:/s".into(),
+            relay_key: RelayKey([9; 32]),
+        };
+        let size = super::super::message::body_size(shortest.bytes().len());
+        assert_eq!(size, Some(4_096), "none is so short that it would take the smaller size");
+    }
+
+    fn written(value: &impl serde::Serialize) -> usize {
+        serde_json::to_vec(value).expect("written").len()
+    }
 }

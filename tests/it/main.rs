@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod config;
 mod connections;
+mod doors;
 mod envelopes;
 mod erasure;
 mod floors;
