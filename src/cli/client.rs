@@ -4,6 +4,9 @@ mod account;
 mod contacts;
 mod devices;
 mod doctor;
+mod doors;
+mod handle;
+mod invites;
 mod link;
 mod live;
 mod qr;
@@ -35,10 +38,26 @@ enum ClientCommand {
     Init(account::InitArgs),
     /// Say who this is, and at which relay.
     Whoami(account::WhoamiArgs),
-    /// Make a link that lets one person write to you.
-    Invite(contacts::InviteArgs),
+    /// Make a link that lets one person, or several, write to you.
+    Invite(invites::InviteArgs),
+    /// List the links that are still open, or take them back.
+    Invites(invites::InvitesArgs),
     /// Add the person who gave you a link.
     Add(contacts::AddArgs),
+    /// Take a name under which you can be found, show it, or give it up.
+    Handle(handle::HandleArgs),
+    /// Ask somebody with a handle to let you write to them.
+    Knock(doors::KnockArgs),
+    /// List who knocks at your door and waits for a word.
+    Knocks(doors::KnocksArgs),
+    /// Let somebody in who knocks.
+    Accept(doors::AcceptArgs),
+    /// Forget a knock; who knocked is not told.
+    Decline(doors::DeclineArgs),
+    /// Stop hearing somebody, or list who is not heard.
+    Block(doors::BlockArgs),
+    /// Hear somebody again.
+    Unblock(doors::UnblockArgs),
     /// List the people you write to.
     Contacts(contacts::ContactsArgs),
     /// Send a message; it waits up to seven days.
@@ -84,7 +103,15 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<u8> {
     match args.command {
         ClientCommand::Init(args) => account::init(&profile, args).await,
         ClientCommand::Whoami(args) => account::whoami(&Client::open(&profile).await?, &args),
-        ClientCommand::Invite(args) => contacts::invite(Client::open(&profile).await?, args).await,
+        ClientCommand::Invite(args) => invites::invite(Client::open(&profile).await?, args).await,
+        ClientCommand::Invites(args) => invites::invites(Client::open(&profile).await?, args).await,
+        ClientCommand::Handle(args) => handle::handle(Client::open(&profile).await?, args).await,
+        ClientCommand::Knock(args) => doors::knock(Client::open(&profile).await?, args).await,
+        ClientCommand::Knocks(args) => doors::knocks(&Client::open(&profile).await?, &args),
+        ClientCommand::Accept(args) => doors::accept(Client::open(&profile).await?, args).await,
+        ClientCommand::Decline(args) => doors::decline(Client::open(&profile).await?, args).await,
+        ClientCommand::Block(args) => doors::block(Client::open(&profile).await?, args).await,
+        ClientCommand::Unblock(args) => doors::unblock(Client::open(&profile).await?, args).await,
         ClientCommand::Add(args) => contacts::add(Client::open(&profile).await?, args).await,
         ClientCommand::Contacts(args) => contacts::list(&Client::open(&profile).await?, &args),
         ClientCommand::Send(args) => send::send(Client::open(&profile).await?, args).await,
@@ -136,6 +163,7 @@ const AFTER_HELP: &str = "\
 Examples:
   restante client init --relay http://127.0.0.1:8484
   restante client invite                       prints a link; give it to one person
+  restante client handle set alice             now others can find you: `knock alice TEXT`
   restante client add bob 'restante:1?…'       the link that Bob gave you
   restante client send bob \"see you at eight\"
   git log -1 | restante client send bob -

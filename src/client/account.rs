@@ -289,6 +289,7 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         gap: None,
         notices_told: Vec::new(),
         receipts: Default::default(),
+        doors: Default::default(),
         sync_key: None,
         kept: Default::default(),
         myself: None,

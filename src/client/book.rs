@@ -69,6 +69,9 @@ pub(super) struct Label {
 pub(super) struct Way {
     pub(super) token: DeliveryToken,
     pub(super) ready: bool,
+    /// They were knocked at, and have not answered.
+    #[serde(default)]
+    pub(super) knocked: bool,
 }
 
 /// A token of ours that it holds.
@@ -341,7 +344,7 @@ impl<T: Clone + PartialEq + Serialize> Stamped<T> {
 
 fn registers(contact: &Contact) -> (Label, Way) {
     let label = Label { name: contact.name.clone(), live: contact.live };
-    (label, Way { token: contact.token.clone(), ready: contact.ready })
+    (label, Way { token: contact.token.clone(), ready: contact.ready, knocked: contact.knocked })
 }
 
 /// By epoch and version; between two of one version, and between bytes that are no list, by the bytes.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
+use crate::protocol::keys::Prekey;
 use crate::protocol::{AccountId, DeliveryToken, EnvelopeId, RelayKey, SignedList};
 
 /// The content of an opened message.
@@ -28,7 +29,29 @@ pub(crate) enum Content {
         /// My relay's name.
         relay_key: RelayKey,
     },
-    /// The answer to a hello: a contact token in the place of the invite's.
+    /// A stranger's first message, by a knock token.
+    Knock {
+        /// What I say.
+        text: String,
+        /// How I call myself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// By which handle I can be found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        handle: Option<String>,
+        /// A contact token of mine, for the answer.
+        token: DeliveryToken,
+        /// My current list.
+        device_list: SignedList,
+        /// Of devices in it, so that an answer can be sealed without a question.
+        #[serde(default)]
+        prekeys: Vec<Prekey>,
+        /// Where I dial my relay.
+        origin: String,
+        /// My relay's name.
+        relay_key: RelayKey,
+    },
+    /// The answer to a hello or a knock: a contact token in the place of the invite's.
     Welcome {
         /// From now on, send by this one.
         token: DeliveryToken,

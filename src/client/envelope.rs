@@ -2,15 +2,14 @@
 
 use super::Client;
 use super::content::Content;
+use super::doors::{Befriended, Newcomer};
 use super::error::Result;
 use super::event::What;
 use super::kept::Answer;
 use super::keys::REPLY_KEY_SECS;
 use super::lists::{self, Succession};
-use super::live::LiveSettings;
 use super::message::{Plain, Unwrapped, open, sealed_to, unwrap};
-use super::receipts::Pending;
-use super::state::{Contact, Mine, Peer, PeerKey};
+use super::state::{Mine, Peer, PeerKey};
 use crate::crypto::exchange;
 use crate::protocol::envelopes::Envelope;
 use crate::protocol::tokens::TokenKind;
@@ -48,6 +47,9 @@ impl Client {
         }
         if unwrapped.kind == TokenKind::Once.byte() {
             return self.take_hello(&unwrapped.token, opened).await;
+        }
+        if unwrapped.kind == TokenKind::Knock.byte() {
+            return self.take_knock(&unwrapped.token, opened).await;
         }
         let from = opened.plain.account;
         if from == self.state.account && self.take_keys(&opened, &unwrapped.token)? {
@@ -162,6 +164,7 @@ impl Client {
             }
             Content::Welcome { token } => {
                 contact.token = token;
+                contact.knocked = false;
                 if std::mem::replace(&mut contact.ready, true) {
                     return;
                 }
@@ -181,7 +184,7 @@ impl Client {
             Content::Typing { .. } | Content::Presence { .. } => return,
             // Of these only what the own devices write is believed.
             Content::Sent { .. } | Content::Keys { .. } | Content::Grant { .. } => What::Unknown { from },
-            Content::Hello { .. } | Content::Unknown => What::Unknown { from },
+            Content::Hello { .. } | Content::Knock { .. } | Content::Unknown => What::Unknown { from },
         };
         self.state.tell(now, what);
     }
@@ -201,47 +204,25 @@ impl Client {
         if !is_theirs || relay_key != self.state.relay.key || list.account == self.state.account {
             return Ok(Taken::Unopened);
         }
-        let known = self.state.contact(&plain.account).map(|known| (known.name.clone(), known.devices_listed()));
-        if known.as_ref().is_some_and(|(_, known)| matches!(lists::succeed(known, &list), Succession::Older | Succession::Fork))
-        {
+        if self.state.is_blocked(&list.account) {
+            return Ok(Taken::In);
+        }
+        let known = self.state.contact(&plain.account).map(|known| known.devices_listed());
+        if known.is_some_and(|known| matches!(lists::succeed(&known, &list), Succession::Older | Succession::Fork)) {
             return Ok(Taken::Unopened);
         }
-        let fresh = self.take_token().await?;
         let mut peer = Peer::default();
         peer.take(plain, now);
-        let name = match known {
-            Some((name, _)) => name,
-            None => self.free_name(invite.name.as_deref().or(name.as_deref())),
-        };
-        let (mut receipts, mut live) = (Pending::default(), LiveSettings::default());
-        if let Some(before) = self.state.contact(&plain.account) {
-            (receipts, live) = (std::mem::take(&mut before.receipts), before.live);
-            let hashes: Vec<TokenHash> = before.mine.iter().map(|mine| mine.hash).collect();
-            self.state.revoking.extend(hashes);
-            self.state.contacts.retain(|contact| contact.account != plain.account);
-        }
+        let (account, device) = (plain.account, plain.device);
+        let from = Newcomer { account, device, list: device_list, token, peer, prekeys: Vec::new() };
+        let by = vec![Mine { hash: invite.contact, invite: true }];
+        let Befriended { name, welcome, fresh } = self.befriend(from, invite.name.as_deref().or(name.as_deref()), by).await?;
         self.state.invites.retain(|other| other.once != *once);
-        self.state.contacts.push(Contact {
-            name: name.clone(),
-            account: plain.account,
-            list: device_list,
-            token,
-            ready: true,
-            mine: vec![Mine { hash: invite.contact, invite: true }, Mine { hash: fresh.hash(), invite: false }],
-            devices: [(plain.device, peer)].into(),
-            list_told: None,
-            fork_told: false,
-            behind_told: None,
-            receipts,
-            live,
-        });
-        let hash = fresh.hash();
-        let welcome = self.state.queue(plain.account, Content::Welcome { token: fresh }, None);
         if self.state.slot_works(now) {
             // Every device of the account has this hello; the slot says which of them answers.
-            self.state.kept.answers.push(Answer { welcome, once: *once, fresh: hash, account: plain.account });
+            self.state.kept.answers.push(Answer { welcome, once: *once, fresh, account });
         }
-        self.state.tell(now, What::ContactAdded { from: name, account: plain.account });
+        self.state.tell(now, What::ContactAdded { from: name, account });
         Ok(Taken::In)
     }
 
@@ -266,7 +247,7 @@ impl Client {
 
 impl Peer {
     /// Counts a message in and keeps its reply key; false for a repeat.
-    fn take(&mut self, plain: &Plain, now: u64) -> bool {
+    pub(super) fn take(&mut self, plain: &Plain, now: u64) -> bool {
         if !self.counters.take(plain.counter, now) {
             return false;
         }

@@ -136,6 +136,7 @@ fn refused_hint(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::Suspended => "ask the relay's operator",
         ErrorCode::AccountExists => "the account is here already; `restante client recover` takes it over with the 24 words",
+        ErrorCode::HandleTaken => "one that was given up is kept for who had it, for a week",
         ErrorCode::MailboxFull => "the recipient's mailbox is full; try again after it was emptied",
         ErrorCode::RateLimited | ErrorCode::Busy | ErrorCode::Stopping => "try again in a moment",
         ErrorCode::RelayFull => "the relay is out of room; tell its operator",

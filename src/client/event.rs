@@ -58,14 +58,29 @@ pub enum What {
         /// As the sender wrote it: unfiltered, control characters too.
         text: String,
     },
-    /// Somebody said hello through an invite, and is a contact now.
+    /// Somebody said hello or knocked through an invite, and is a contact now.
     ContactAdded {
         /// The contact's name here.
         from: String,
         /// The account.
         account: AccountId,
     },
-    /// The contact answered our hello with a token of our own.
+    /// Somebody knocks, and waits for a word.
+    Knock {
+        /// The number by which [`accept`](super::Client::accept), `decline` and `block` name it.
+        knock: u64,
+        /// How they call themselves.
+        name: Option<String>,
+        /// By which handle they say that they can be found; nobody has looked.
+        handle: Option<String>,
+        /// What they are called here, where they are a contact already and begin anew.
+        known_as: Option<String>,
+        /// The account.
+        account: AccountId,
+        /// As they wrote it: unfiltered, control characters too.
+        text: String,
+    },
+    /// The contact answered our hello or knock with a token of our own.
     ContactReady {
         /// The contact's name here.
         from: String,
@@ -160,6 +175,7 @@ impl std::fmt::Debug for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = match self {
             Self::Text { text, .. } => return write!(f, "Text({} bytes)", text.len()),
+            Self::Knock { text, .. } => return write!(f, "Knock({} bytes)", text.len()),
             Self::ContactAdded { .. } => "ContactAdded",
             Self::ContactReady { .. } => "ContactReady",
             Self::DevicesChanged { .. } => "DevicesChanged",

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use crate::crypto::seal::{Psk, Sealer, open as open_seal, open_with_psk};
 use crate::crypto::{exchange, random, sign, wrap};
 use crate::protocol::envelopes::{
-    BODY_SIZES, Envelope, SEAL_OVERHEAD, WRAP_LENGTH, WRAP_OVERHEAD, key_id, seal_aad, seal_info, seal_signature_transcript,
-    wrap_aad, wrap_info, wrap_key_context,
+    BODY_SIZES, Envelope, KNOCK_BODY_BYTES, SEAL_OVERHEAD, WRAP_LENGTH, WRAP_OVERHEAD, key_id, seal_aad, seal_info,
+    seal_signature_transcript, wrap_aad, wrap_info, wrap_key_context,
 };
 use crate::protocol::linking::link_info;
 use crate::protocol::stream::LiveEnvelope;
@@ -57,6 +57,9 @@ pub(crate) fn body_size(content_bytes: usize) -> Option<usize> {
 
 /// The longest content, in bytes.
 pub(crate) const CONTENT_BYTES_MAX: usize = BODY_SIZES[2] - SEAL_OVERHEAD - HEADER;
+
+/// The longest content of a knock, whose body has one size.
+pub(crate) const KNOCK_CONTENT_BYTES_MAX: usize = KNOCK_BODY_BYTES - SEAL_OVERHEAD - HEADER;
 
 /// Seals a message for one device, into a body of [`body_size`]. None for a weak key or a content that is too long.
 pub(crate) fn seal(plain: &Plain, to: &To<'_>, id: &EnvelopeId, device_key: &sign::KeyPair) -> Option<Vec<u8>> {

@@ -27,8 +27,14 @@ impl Client {
             let peer = contact.devices.get(device)?;
             peer.reply_key.as_ref().filter(|reply| now < reply.good_until).map(|reply| reply.key)
         };
+        // Those that came inside a knock were checked when it came.
+        let given = |device: &DeviceId| {
+            let good = contact.prekeys.iter().find(|key| key.device == *device && now < key.expires_at);
+            good.map(|key| key.prekey)
+        };
+        let at_hand = |device: &DeviceId| replies(device).or_else(|| given(device));
         let mut keys: HashMap<DeviceId, SealingKey> =
-            listed.entries.iter().filter_map(|entry| Some((entry.device, replies(&entry.device)?))).collect();
+            listed.entries.iter().filter_map(|entry| Some((entry.device, at_hand(&entry.device)?))).collect();
         if listed.entries.iter().all(|entry| entry.device == this || keys.contains_key(&entry.device)) {
             return Ok(keys);
         }
@@ -57,11 +63,17 @@ fn checked_prekey(account: &AccountId, device: &DeviceId, shown: &[Prekey], now:
     let Some(prekey) = shown.iter().find(|prekey| prekey.device == *device && now < prekey.expires_at) else {
         return Ok(None);
     };
-    let transcript = prekey_transcript(account, device, &prekey.prekey, prekey.expires_at);
-    sign::verify(&device.0, &transcript, &prekey.signature.0)
-        .map_err(|_| Error::Untrue("a prekey is not signed by the device that it is said to be of"))?;
-    exchange::check_key(&prekey.prekey.0).map_err(|_| Error::Untrue("a prekey is weak or not canonical"))?;
+    if !is_signed(account, prekey) {
+        return Err(Error::Untrue("a prekey is weak, or not signed by the device that it is said to be of"));
+    }
     Ok(Some(prekey.prekey))
+}
+
+/// Whether a prekey is a good key, and signed for this account by the device that it is said to be of.
+pub(super) fn is_signed(account: &AccountId, prekey: &Prekey) -> bool {
+    let transcript = prekey_transcript(account, &prekey.device, &prekey.prekey, prekey.expires_at);
+    let signed = sign::verify(&prekey.device.0, &transcript, &prekey.signature.0).is_ok();
+    signed && exchange::check_key(&prekey.prekey.0).is_ok()
 }
 
 #[cfg(test)]

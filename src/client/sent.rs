@@ -77,7 +77,12 @@ impl Client {
     /// Sends a text. `Err(Queued)` means that it is kept and goes out later by itself.
     pub async fn send(&mut self, to: &str, text: &str) -> Result<Sent> {
         let _lock = self.enter().await?;
-        let account = self.named(to)?.account;
+        let contact = self.named(to)?;
+        if contact.knocked {
+            let what = format!("{to} has not answered your knock yet");
+            return Err(Error::asked(what, "`restante client receive` says when they have; then they can be written to"));
+        }
+        let account = contact.account;
         let content = Content::Text { text: text.to_string() };
         let length = content.bytes().len().max(self.state.copy_bytes(&account, text));
         if length > CONTENT_BYTES_MAX {
@@ -123,7 +128,8 @@ impl Client {
         for id in ids {
             let Some(outgoing) = self.state.outgoing(&id) else { continue };
             let (to, is_grant) = (outgoing.to, outgoing.grant.is_some());
-            let asked_for = only.is_none_or(|only| only == to) && !self.state.waits_for_slot(&id);
+            let waits = self.state.waits_for_slot(&id) || self.state.awaits_an_answer(&id);
+            let asked_for = only.is_none_or(|only| only == to) && !waits;
             if !asked_for || outgoing.due_at > self.clock.now() || (held_up.contains(&to) && !is_grant) {
                 continue;
             }
@@ -284,6 +290,12 @@ impl State {
         if let Some(last) = self.outbox.last_mut() {
             last.due_at = due_at;
         }
+    }
+
+    /// Whether a message is to somebody who has been knocked at and has not answered: nothing but the knock can go there.
+    fn awaits_an_answer(&self, id: &EnvelopeId) -> bool {
+        let Some(outgoing) = self.outgoing(id).filter(|outgoing| outgoing.token.is_none()) else { return false };
+        self.contacts.iter().any(|contact| contact.account == outgoing.to && contact.knocked)
     }
 
     pub(crate) fn outgoing(&self, id: &EnvelopeId) -> Option<&Outgoing> {

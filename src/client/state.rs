@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::Content;
 use super::counters::Counters;
+use super::doors::Doors;
 use super::event::{Event, What};
 use super::kept::Kept;
 use super::keys::{Prekey, ReplyKey};
@@ -18,6 +19,7 @@ use super::secret::Secret;
 use super::sent::Sent;
 use crate::crypto::sign;
 use crate::protocol::envelopes::Gap;
+use crate::protocol::keys::Prekey as PublishedPrekey;
 use crate::protocol::{
     AccountId, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, RelayKey, SealingKey, SignedList, TokenHash,
 };
@@ -84,6 +86,8 @@ pub(crate) struct State {
     /// While this device waits to be linked: what it is to be given is sealed under this, too.
     #[serde(default)]
     pub(crate) linking: Option<LinkSecret>,
+    #[serde(default)]
+    pub(crate) doors: Doors,
 }
 
 /// What a link code carries, and until when it is good.
@@ -122,8 +126,14 @@ pub(crate) struct Contact {
     pub(crate) list: SignedList,
     /// The token of theirs that we send by.
     pub(crate) token: DeliveryToken,
-    /// Whether `token` was made for us, or is still an invite's.
+    /// Whether `token` was made for us, or is still an invite's or a door's.
     pub(crate) ready: bool,
+    /// Whether `token` takes knocks alone: nothing can be sent before they accept.
+    #[serde(default)]
+    pub(crate) knocked: bool,
+    /// Prekeys that came inside their knock, each signed by its device.
+    #[serde(default)]
+    pub(crate) prekeys: Vec<PublishedPrekey>,
     /// Tokens of ours by which they may come.
     pub(crate) mine: Vec<Mine>,
     pub(crate) devices: BTreeMap<DeviceId, Peer>,
@@ -172,7 +182,7 @@ pub(crate) struct Outgoing {
     pub(crate) id: EnvelopeId,
     pub(crate) to: AccountId,
     pub(crate) content: Content,
-    /// The once token of a hello; none means the contact's.
+    /// The once token of a hello, or the token of a knock; none means the contact's.
     pub(crate) token: Option<DeliveryToken>,
     /// The counter given to each device at the first try; kept by every other.
     pub(crate) counters: BTreeMap<DeviceId, u64>,

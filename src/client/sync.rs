@@ -35,6 +35,8 @@ impl State {
             list: self.device_list.clone(),
             token: token.clone(),
             ready: true,
+            knocked: false,
+            prekeys: Vec::new(),
             mine: Vec::new(),
             devices: Default::default(),
             list_told: None,
@@ -104,8 +106,13 @@ impl Client {
             return Ok(());
         }
         let Some(myself) = &self.state.myself else { return Err(no_sync_key()) };
-        let request =
-            AddTokenRequest { hash: myself.token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None };
+        let request = AddTokenRequest {
+            hash: myself.token.hash(),
+            kind: TokenKind::Contact,
+            expires_at: None,
+            envelopes_max: None,
+            uses: None,
+        };
         let _: AddTokenReply = self.authed(Method::POST, "/v1/tokens", Some(&request)).await?;
         self.state.own_token_registered = true;
         self.save()

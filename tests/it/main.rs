@@ -11,6 +11,7 @@ mod config;
 mod connections;
 mod devices;
 mod devices_cli;
+mod doors;
 mod enumeration;
 mod envelopes;
 mod erasure;

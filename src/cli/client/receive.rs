@@ -135,6 +135,11 @@ fn live_words(live: &Live) -> String {
 fn words(what: &What) -> String {
     match what {
         What::Text { from, .. } => format!("{from} wrote"),
+        What::Knock { knock: number, name, handle, known_as, text, .. } => {
+            let who = super::doors::who(name.as_deref(), handle.as_deref(), known_as.as_deref());
+            let said = if text.is_empty() { "without a word".to_string() } else { format!("and says:\n  {}", harmless(text)) };
+            format!("{who} knocks, {said}\n  `restante client accept {number}` lets them in; or `decline`, or `block`")
+        }
         What::ContactAdded { from, .. } => format!("{from} came by your link, and is a contact now"),
         What::ContactReady { from } => format!("{from} has answered"),
         What::SentElsewhere { to, .. } => format!("another device of yours wrote to {to}"),

@@ -24,7 +24,8 @@ fn list(version: u64) -> SignedList {
 fn here() -> impl Strategy<Value = Presence> {
     let label = (0..2_u8, any::<bool>())
         .prop_map(|(name, typing)| Label { name: format!("n{name}"), live: LiveSettings { typing, presence: false } });
-    let way = (0..2_u8, any::<bool>()).prop_map(|(byte, ready)| Way { token: DeliveryToken([byte; 32]), ready });
+    let way =
+        (0..2_u8, any::<bool>()).prop_map(|(byte, ready)| Way { token: DeliveryToken([byte; 32]), ready, knocked: !ready });
     let held = (any::<bool>(), option::of(0..3_u64)).prop_map(|(invite, gone)| Held { invite, gone });
     let mine = btree_map((0..3_u8).prop_map(|byte| TokenHash([byte; 32])), held, 0..3);
     (stamped(label), stamped(way), 1..3_u64, mine)

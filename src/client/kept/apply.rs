@@ -37,6 +37,10 @@ impl Client {
     fn take_over(&mut self, account: &AccountId, here: &Here) {
         let now = self.clock.now();
         let (label, way) = (&here.label.value, &here.way.value);
+        if !way.knocked {
+            // Another device has answered.
+            self.state.doors.knocks.retain(|knock| knock.from.account != *account);
+        }
         let Some(contact) = self.state.contact(account) else {
             if lists::verify(&here.list).is_ok_and(|list| list.account == *account) {
                 self.state.contacts.push(Contact {
@@ -45,6 +49,8 @@ impl Client {
                     list: here.list.clone(),
                     token: way.token.clone(),
                     ready: way.ready,
+                    knocked: way.knocked,
+                    prekeys: Vec::new(),
                     mine: here.mine().collect(),
                     devices: Default::default(),
                     list_told: None,
@@ -61,6 +67,7 @@ impl Client {
         contact.token = way.token.clone();
         let answered = way.ready && !contact.ready;
         contact.ready = way.ready;
+        contact.knocked = way.knocked;
         contact.mine.retain(|mine| !here.knows(&mine.hash));
         contact.mine.extend(here.mine());
         if answered {
