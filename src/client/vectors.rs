@@ -3,12 +3,13 @@
 
 use serde_json::Value;
 
+use super::handle::{Entrance, HandleKeys, checked_handle};
 use super::lists;
 use super::message::{open, sealed_to, unwrap};
 use super::{Door, Link, Origin};
 use crate::crypto::exchange;
 use crate::protocol::envelopes::{BODY_SIZES, Envelope};
-use crate::protocol::{AccountId, Bytes, DeviceId, EnvelopeId, Seq, Signature, SignedList};
+use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, RelayKey, Seq, Signature, SignedList};
 
 #[test]
 fn lists_verify_or_are_untrue() {
@@ -84,6 +85,32 @@ fn links_are_read_and_written_as_the_vectors_are() {
     }
     for case in cases("links", "bad") {
         assert!(text(&case, "link").parse::<Link>().is_err(), "{}", text(&case, "name"));
+    }
+}
+
+#[tokio::test]
+async fn handles_and_their_records_are_equal() {
+    let handles = cases("handles", "handles");
+    let derive =
+        async |case: &Value| HandleKeys::derive(text(case, "handle"), &RelayKey(array(case, "relay"))).await.expect("derived");
+    for case in &handles {
+        let keys = derive(case).await;
+        assert_eq!(keys.hash.0, array(case, "hash"), "{}", text(case, "handle"));
+        let entrance = Entrance {
+            account: AccountId(array(case, "account")),
+            token: DeliveryToken(array(case, "token")),
+            relay: RelayKey(array(case, "relay")),
+            origin: text(case, "origin").into(),
+        };
+        assert_eq!(keys.open(&hex(case, "record")).as_ref(), Some(&entrance));
+        assert_eq!(keys.seal(&entrance, array(case, "nonce")), Some(hex(case, "record")));
+    }
+    let keys = derive(&handles[0]).await;
+    for case in cases("handles", "refused") {
+        assert_eq!(keys.open(&hex(&case, "record")), None, "{}", text(&case, "name"));
+    }
+    for case in cases("handles", "not_handles") {
+        assert!(checked_handle(text(&case, "text")).is_err(), "{}", text(&case, "name"));
     }
 }
 

@@ -12,8 +12,9 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 
+import doors
 import fixtures
-from client import Client, Problem, Relay, prekey_transcript
+from client import Client, Contact, Problem, Relay, prekey_transcript
 from hpke import x_public
 from keys import ed_public, sign
 from restante import (
@@ -142,6 +143,47 @@ class Live(unittest.TestCase):
         self.assertEqual(rust.texts(), ["by a token of my own"])
         rust.run("send", "python", "and back")
         self.assertEqual(python.receive(), [(rust.account, {"type": "text", "text": "and back"})])
+
+    def test_the_rust_client_knocks_at_a_python_ones_door(self):
+        python, rust = self.client(), self.rust()
+        doors.set_handle(python, "python.1")
+        rust.run("knock", "python.1", "hello, it's rust", "--name", "python")
+        ((account, content),) = python.receive()
+        self.assertEqual((account, content["text"], content["name"]), (rust.account, "hello, it's rust", "rust"))
+        contact = python.accept(account)
+        python.send(contact, {"type": "text", "text": "come in"})
+        events = rust.events()
+        self.assertEqual([event["event"] for event in events], ["contact_ready", "text"])
+        rust.run("send", "python", "thanks")
+        self.assertEqual(python.receive(), [(rust.account, {"type": "text", "text": "thanks"})])
+
+    def test_a_python_client_knocks_at_the_rust_ones_door(self):
+        python, rust = self.client(), self.rust()
+        rust.run("handle", "set", "rust_2")
+        contact = python.knock("rust_2", "hello, it's a snake", name="snake", handle="not checked")
+        self.assertEqual(contact.account, rust.account)
+        (event,) = rust.events()
+        self.assertEqual((event["event"], event["name"], event["handle"]), ("knock", "snake", None))
+        self.assertEqual((event["text"], unb64(event["account"])), ("hello, it's a snake", python.account))
+        self.assertEqual(python.receive(), [])
+        rust.run("accept", "snake")
+        ((account, welcome),) = python.receive()
+        self.assertEqual((account, welcome["type"], contact.welcomed), (rust.account, "welcome", True))
+        python.send(contact, {"type": "text", "text": "by a token of my own"})
+        self.assertEqual(rust.texts(), ["by a token of my own"])
+        rust.run("send", "snake", "by yours")
+        self.assertEqual(python.receive(), [(rust.account, {"type": "text", "text": "by yours"})])
+        rust.run("handle", "release")
+        self.refused("no_such_handle", doors.find, python, "rust_2")
+
+    def test_a_link_for_several_people_is_knocked_at(self):
+        python, rust = self.client(), self.rust()
+        invite = Invite.parse(rust.run("invite", "--uses", "2").strip())
+        contact = doors.knock(python, invite.account, invite.knock, "", Contact, name="snake")
+        (event,) = rust.events()
+        self.assertEqual((event["event"], event["from"]), ("contact_added", "snake"))
+        self.assertEqual([content["type"] for _, content in python.receive()], ["welcome"])
+        self.assertTrue(contact.welcomed)
 
     def test_a_changed_list_reaches_the_rust_client_as_it_sends(self):
         python, rust = self.client(), self.rust()

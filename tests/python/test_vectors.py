@@ -4,6 +4,7 @@ import json
 import unittest
 from pathlib import Path
 
+import doors
 import make_vectors
 import restante as r
 from client import prekey_transcript, proof_transcript
@@ -169,12 +170,28 @@ class Vectors(unittest.TestCase):
         document = load("links")
         for kind in ("good", "other_order"):
             for _, c in cases(document, kind):
-                invite = r.Invite(c["origin"], c.relay, c.account, c.once, c.contact)
+                tokens = {name: unhex(c[name]) for name in ("once", "contact", "knock") if name in c}
+                invite = r.Invite(c["origin"], c.relay, c.account, **tokens)
                 self.assertEqual(r.Invite.parse(c["link"]), invite)
                 self.assertEqual(invite.link() == c["link"], kind == "good")
         for name, c in cases(document, "bad"):
             with self.subTest(name):
                 self.refused(r.Invite.parse, c["link"])
+
+    def test_handles(self):
+        document = load("handles")
+        for _, c in cases(document, "handles"):
+            self.assertEqual(doors.handle_salt(c.relay), c.salt)
+            self.assertEqual(doors.handle_keys(c["handle"], c.relay), (c.hash, c.record_key))
+            opened = doors.open_record(c.hash, c.record_key, c.record)
+            self.assertEqual(opened, (c.account, c.token, c.relay, c["origin"]))
+        first = Raw(document["handles"][0])
+        for name, c in cases(document, "refused"):
+            with self.subTest(name), self.assertRaises((Refused, UnicodeDecodeError)):
+                doors.open_record(first.hash, first.record_key, c.record)
+        for name, c in cases(document, "not_handles"):
+            with self.subTest(name):
+                self.refused(doors.handle_keys, c["text"], first.relay)
 
     def test_rfc8032(self):
         for name, c in cases(load("rfc8032"), "vectors"):
