@@ -3,8 +3,6 @@
 //! From a name come, by Argon2id, the hash that the relay knows it by and the key of its record. So the relay sees neither
 //! name nor record, and a guess at either costs 64 MiB and some 0.1 s.
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
 use argon2::{Algorithm, Argon2, Params, Version};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -14,6 +12,7 @@ use super::Client;
 use super::error::{Error, Result};
 use super::http::Lane;
 use super::origin::Origin;
+use crate::crypto::locker::Locker;
 use crate::crypto::random;
 use crate::protocol::handles::{
     LookupReply, LookupRequest, PutHandleReply, PutHandleRequest, RECORD_BYTES, RECORD_PLAIN_BYTES, ReleaseHandleReply,
@@ -76,18 +75,15 @@ impl HandleKeys {
         }
         plain.resize(RECORD_PLAIN_BYTES, 0);
         let aad = record_aad(&self.hash);
-        let sealed = Aes256Gcm::new((&*self.record).into())
-            .encrypt(&Nonce::from(nonce), Payload { msg: plain.as_slice(), aad: &aad })
-            .expect("AES-GCM encrypts a kilobyte");
-        Some([nonce.as_slice(), &sealed].concat())
+        Some(Locker::new(&self.record).lock(nonce, &aad, &plain))
     }
 
     /// None for what this name's owner did not make.
     pub(crate) fn open(&self, record: &[u8]) -> Option<Entrance> {
-        let (nonce, sealed) = record.split_first_chunk::<12>().filter(|_| record.len() == RECORD_BYTES)?;
-        let aad = record_aad(&self.hash);
-        let payload = Payload { msg: sealed, aad: &aad };
-        let plain = Zeroizing::new(Aes256Gcm::new((&*self.record).into()).decrypt(&Nonce::from(*nonce), payload).ok()?);
+        if record.len() != RECORD_BYTES {
+            return None;
+        }
+        let plain = Locker::new(&self.record).unlock(&record_aad(&self.hash), record)?;
         let (account, rest) = plain.split_first_chunk::<32>()?;
         let (token, rest) = rest.split_first_chunk::<32>()?;
         let (relay, rest) = rest.split_first_chunk::<32>()?;

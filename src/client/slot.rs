@@ -14,8 +14,9 @@ use super::Client;
 use super::error::{Error, Result};
 use super::http::{Condition, Lane, NOTHING};
 use super::secret::Secret;
-use crate::crypto::aead::{LOCK_OVERHEAD, lock, unlock};
 use crate::crypto::derive::derive;
+use crate::crypto::locker::{Locker, OVERHEAD};
+use crate::crypto::random;
 use crate::protocol::accounts::DeletedReply;
 use crate::protocol::slots::{
     DeleteSlotRequest, PutSlotReply, PutSlotRequest, SLOT_SIZES, SlotReply, slot_aad, slot_id_info, slot_key_info,
@@ -36,17 +37,17 @@ impl Slot {
 
     /// The content of a version, in the smallest size that holds it; none where none does.
     pub(super) fn locked(&self, version: u64, json: &[u8]) -> Option<Vec<u8>> {
-        let size = SLOT_SIZES.into_iter().find(|size| json.len() + LENGTH + LOCK_OVERHEAD <= *size)?;
-        let mut plain = Zeroizing::new(Vec::with_capacity(size - LOCK_OVERHEAD));
+        let size = SLOT_SIZES.into_iter().find(|size| json.len() + LENGTH + OVERHEAD <= *size)?;
+        let mut plain = Zeroizing::new(Vec::with_capacity(size - OVERHEAD));
         plain.extend_from_slice(&(json.len() as u32).to_be_bytes());
         plain.extend_from_slice(json);
-        plain.resize(size - LOCK_OVERHEAD, 0);
-        Some(lock(&self.key, &slot_aad(&self.id, version), &plain))
+        plain.resize(size - OVERHEAD, 0);
+        Some(Locker::new(&self.key).lock(random::bytes(), &slot_aad(&self.id, version), &plain))
     }
 
     /// What was locked for this slot and version.
     pub(super) fn opened(&self, version: u64, content: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let plain = unlock(&self.key, &slot_aad(&self.id, version), content).ok()?;
+        let plain = Locker::new(&self.key).unlock(&slot_aad(&self.id, version), content)?;
         let (length, rest) = plain.split_first_chunk::<LENGTH>()?;
         let (json, padding) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         padding.iter().all(|byte| *byte == 0).then(|| Zeroizing::new(json.to_vec()))
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn padding_is_zeros_and_lengths_are_true() {
         let slot = Slot::of(&Secret::of(&[2; 32]), &AccountId([1; 32]));
-        let content = |plain: &[u8]| lock(&slot.key, &slot_aad(&slot.id, 1), plain);
+        let content = |plain: &[u8]| Locker::new(&slot.key).lock(random::bytes(), &slot_aad(&slot.id, 1), plain);
         assert!(slot.opened(1, &content(b"\0\0\0\x02{}\0\0")).is_some());
         for bad in [&b"\0\0\0\x02{}\0\x01"[..], b"\0\0\0\x03{}", b"\0\0\0", b"\xff\xff\xff\xff{}"] {
             assert!(slot.opened(1, &content(bad)).is_none());

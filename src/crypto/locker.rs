@@ -1,6 +1,6 @@
-//! Small secrets at rest: AES-256-GCM under a key that lies somewhere else than they do.
+//! What is kept somewhere else than its key: AES-256-GCM.
 //!
-//! The nonce is random; a key locks some thousands of secrets in its life, far below the 2³² that a random nonce allows.
+//! The nonce is random; a key locks some thousands of times in its life, far below the 2³² that a random nonce allows.
 //!
 //! ```
 //! use restante::crypto::{locker::Locker, random};
@@ -25,7 +25,8 @@ impl Locker {
 
     /// `nonce ‖ ciphertext ‖ tag`, [`OVERHEAD`] bytes longer than the secret. The nonce is random and used once.
     pub fn lock(&self, nonce: [u8; 12], aad: &[u8], secret: &[u8]) -> Vec<u8> {
-        let locked = self.0.encrypt(&Nonce::from(nonce), Payload { msg: secret, aad }).expect("AES-GCM encrypts a few bytes");
+        let locked =
+            self.0.encrypt(&Nonce::from(nonce), Payload { msg: secret, aad }).expect("AES-GCM encrypts what fits into memory");
         [&nonce[..], &locked].concat()
     }
 

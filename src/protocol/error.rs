@@ -54,8 +54,8 @@ error_codes! {
     NotFound = 404, "not_found", "no such path";
     NoSuchToken = 404, "no_such_token", "no such delivery token";
     NoSuchAccount = 404, "no_such_account", "no such account";
-    NoSuchSlot = 404, "no_such_slot", "no such slot";
     NoSuchHandle = 404, "no_such_handle", "nobody has that handle";
+    NoSuchSlot = 404, "no_such_slot", "no such slot";
     MethodNotAllowed = 405, "method_not_allowed", "method not allowed here";
     TooSlow = 408, "too_slow", "the request body took too long";
     DeviceListChanged = 409, "device_list_changed", "the device list has changed";
@@ -65,8 +65,8 @@ error_codes! {
     TokenTaken = 409, "token_taken", "the token is registered already";
     TooManyTokens = 409, "too_many_tokens", "the account holds as many tokens as it may";
     NoTotp = 409, "no_totp", "the second factor is not on";
-    TooManySlots = 409, "too_many_slots", "the account has as many slots as it may";
     HandleTaken = 409, "handle_taken", "somebody else has that handle";
+    TooManySlots = 409, "too_many_slots", "the account has as many slots as it may";
     Superseded = 409, "superseded", "a newer request of this device took over";
     LengthRequired = 411, "length_required", "the request needs a Content-Length";
     SlotChanged = 412, "slot_changed", "the slot is of another version";

@@ -10,8 +10,9 @@ use super::slices;
 use super::values::{blob, int, signed_list, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::accounts::{AccountReply, DeviceItem};
+use crate::protocol::handles::HandleItem;
 use crate::protocol::slots::SlotItem;
-use crate::protocol::{AccountId, DeviceEntry, DeviceId, Hash, SealingKey, SignedList, SlotId};
+use crate::protocol::{AccountId, DeviceEntry, DeviceId, HandleHash, Hash, SealingKey, SignedList, SlotId};
 use crate::store::{Accounts, DeviceRecord, NewList, Registered, Replaced, Result, Successor};
 
 #[async_trait]
@@ -239,7 +240,7 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
-    let handles = super::handles::of(connection, current.id, now)?;
+    let handles = handles_of(connection, current.id, now)?;
     let mut slots = connection.prepare_cached(
         "SELECT slot, version, length(content)
          FROM slots
@@ -256,6 +257,20 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
     )?;
     let (totp, recovery_codes) = factor.query_row([current.id], |row| Ok((row.get(0)?, uint(row, 1)?)))?;
     Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, totp, recovery_codes, handles, slots }))
+}
+
+/// An account's, as it is shown them.
+fn handles_of(connection: &Connection, owner: i64, now: u64) -> SqlResult<Vec<HandleItem>> {
+    let mut select = connection.prepare_cached(
+        "SELECT hash, held_until
+         FROM handles
+         WHERE account = ?1 AND (held_until IS NULL OR held_until > ?2)
+         ORDER BY hash",
+    )?;
+    let items = select.query_and_then([owner, int(now)], |row| {
+        Ok(HandleItem { hash: HandleHash(blob(row, 0)?), held_until: uint_or_none(row, 1)? })
+    })?;
+    items.collect()
 }
 
 fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {

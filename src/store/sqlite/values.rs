@@ -3,6 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
 
+use crate::protocol::tokens::TokenKind;
 use crate::protocol::{Bytes, SignedList};
 
 /// SQLite's integers are signed; nothing that the relay keeps comes near the end.
@@ -43,4 +44,13 @@ pub(super) fn signed_list(row: &Row<'_>, first: usize) -> Result<SignedList> {
 
 fn wrong_length(column: usize) -> Error {
     Error::FromSqlConversionFailure(column, Type::Blob, "a blob of another length".into())
+}
+/// A token's kind.
+pub(super) fn token_kind(row: &Row<'_>, column: usize) -> Result<TokenKind> {
+    match row.get::<_, i64>(column)? {
+        1 => Ok(TokenKind::Contact),
+        2 => Ok(TokenKind::Once),
+        3 => Ok(TokenKind::Knock),
+        other => Err(Error::IntegralValueOutOfRange(column, other)),
+    }
 }
