@@ -31,6 +31,8 @@ mod output;
 mod pass;
 #[cfg(feature = "server")]
 mod purge;
+#[cfg(feature = "client")]
+mod qr;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]

@@ -76,7 +76,7 @@ fn bad(why: &str) -> Error {
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
