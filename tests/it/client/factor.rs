@@ -177,7 +177,7 @@ fn somebody_sees_what_the_relay_holds_and_where_they_are_logged_in() {
     assert!(shown.contains("this session") && shown.contains("this device") && shown.contains(":00:00 UTC"), "{shown}");
     let ended = client(at, &["sessions", "revoke", "--all-others"]).stderr;
     assert!(ended.ends_with(" sessions ended\n"), "{ended}");
-    assert_eq!(client(at, &["sessions", "revoke", &device[..6]]).stderr, "2 sessions ended\n");
+    assert_eq!(client(at, &["sessions", "revoke", "--", &device[..6]]).stderr, "2 sessions ended\n");
     refused(&tried(at, &["sessions", "revoke", "-nobody"]), "no device", "`restante client sessions`");
     assert_eq!(tried(at, &["sessions", "revoke"]).code, 2);
     assert_eq!(tried(at, &["sessions", "revoke", "--all-others", device]).code, 2);
