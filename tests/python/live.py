@@ -194,8 +194,8 @@ class Live(unittest.TestCase):
             return client.call("PUT", "/account/device-list", {"device_list": client.list.document()})
 
         self.refused("elevation_needed", put)
-        self.refused("code_refused", client.elevate, totp.at(time.time() - 300))
-        code = totp.at(time.time(), 1)
+        self.refused("code_refused", client.elevate, totp.at(int(time.time()) - 300))
+        code = totp.at(int(time.time()) + 30)
         self.assertGreater(client.elevate(code), time.time() + 200)
         self.refused("code_refused", client.elevate, code)
         self.assertEqual(put(), {"epoch": 1, "version": 2})
@@ -213,7 +213,7 @@ class Live(unittest.TestCase):
         self.assertEqual((totp.secret, totp.issuer, totp.digits, totp.interval), (setup["secret"], "restante", 6, 30))
         codes = json.loads(rust.run("totp", "on", "--code", totp.now(), "--json"))["recovery_codes"]
         self.assertEqual(rust.run("totp", "status"), "on; 10 recovery codes left\n")
-        rust.run("totp", "off", "--code", totp.at(time.time(), 1))
+        rust.run("totp", "off", "--code", totp.at(int(time.time()) + 30))
         self.assertEqual(rust.run("totp", "status"), "off\n")
         self.assertEqual(len(codes), 10)
 
