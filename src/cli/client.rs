@@ -1,11 +1,13 @@
 //! `restante client …`: an account's device on the command line, over the client library and nothing else.
 
 mod account;
+mod code;
 mod contacts;
 mod devices;
 mod doctor;
 mod doors;
 mod handle;
+mod held;
 mod invites;
 mod link;
 mod live;
@@ -13,6 +15,8 @@ mod qr;
 mod receipts;
 mod receive;
 mod send;
+mod sessions;
+mod totp;
 
 use std::path::PathBuf;
 
@@ -86,6 +90,13 @@ enum ClientCommand {
     Export(account::ExportArgs),
     /// Make a profile of an exported file.
     Import(account::ImportArgs),
+    /// Show everything that the relay holds on the account.
+    Account(held::AccountArgs),
+    /// List where the account is logged in, and end sessions.
+    Sessions(sessions::SessionsArgs),
+    /// A second factor, for what a stolen phone could destroy.
+    #[command(subcommand)]
+    Totp(totp::TotpCommand),
     /// Look for what is wrong: reach, clock, key, list, tokens.
     Doctor(doctor::DoctorArgs),
     /// End this device's sessions at the relay.
@@ -127,6 +138,9 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<u8> {
         ClientCommand::Recover(args) => account::recover(&profile, args).await,
         ClientCommand::Export(args) => account::export(Client::open(&profile).await?, args).await,
         ClientCommand::Import(args) => account::import(&profile, args).await,
+        ClientCommand::Account(args) => held::account(Client::open(&profile).await?, &args).await,
+        ClientCommand::Sessions(args) => sessions::sessions(Client::open(&profile).await?, args).await,
+        ClientCommand::Totp(command) => totp::totp(Client::open(&profile).await?, command).await,
         ClientCommand::Doctor(args) => doctor::doctor(Client::open(&profile).await?, args).await,
         ClientCommand::Logout => account::logout(Client::open(&profile).await?).await,
         ClientCommand::Delete(args) => account::delete(Client::open(&profile).await?, &args).await,

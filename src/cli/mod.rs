@@ -33,6 +33,7 @@ mod output;
 mod pass;
 #[cfg(feature = "server")]
 mod purge;
+#[cfg(feature = "client")]
 mod qr;
 #[cfg(feature = "server")]
 mod serve;

@@ -146,8 +146,9 @@ impl Client {
         Ok(client)
     }
 
-    /// Deletes the account at the relay, with everything that waits for it, and the profile's state.
-    pub async fn delete(mut self) -> Result<()> {
+    /// Deletes the account at the relay, with everything that waits for it, and the profile's state. Nothing can be
+    /// done with the client afterwards.
+    pub async fn delete(&mut self) -> Result<()> {
         let _lock = self.enter().await?;
         let challenge = Challenge::of(&self.http, self.state.device_id(), &self.state.relay.key).await?;
         let proof = challenge.proof().delete_account(&self.state.account);

@@ -141,6 +141,13 @@ fn refused_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::RateLimited | ErrorCode::Busy | ErrorCode::Stopping => "try again in a moment",
         ErrorCode::RelayFull => "the relay is out of room; tell its operator",
         ErrorCode::Superseded => "another `receive` of this profile took over",
+        ErrorCode::ElevationNeeded => {
+            "give a code of your authenticator, or a recovery code, with --code CODE or in RESTANTE_CODE"
+        }
+        ErrorCode::CodeRefused => {
+            "each code counts once and for half a minute; if the next one fails too, look at the clock of your authenticator"
+        }
+        ErrorCode::NoTotp => "`restante client totp status` says whether it is on, `restante client totp on` begins anew",
         ErrorCode::WrongHost => "dial the relay under the name that its operator configured",
         _ => return None,
     })

@@ -12,7 +12,7 @@ use super::http::{Http, Lane, NOTHING};
 use crate::crypto::sign;
 use crate::protocol::auth::{
     CHALLENGE_BYTES_MAX, ChallengeReply, ChallengeRequest, LoginReply, LoginRequest, Proof, RevokeSessionsRequest,
-    RevokedReply, challenge_transcript,
+    RevokedReply, SessionItem, SessionsReply, challenge_transcript,
 };
 use crate::protocol::info::Info;
 use crate::protocol::{Bytes, DeviceId, ErrorCode, RelayKey, SessionToken, Signature};
@@ -110,6 +110,24 @@ impl Client {
         let request = RevokeSessionsRequest { device: Some(self.state.device_id()), all_others: None };
         let reply: RevokedReply = self.authed(Method::POST, "/v1/sessions/revoke", Some(&request)).await?;
         self.session = None;
+        Ok(reply.revoked)
+    }
+
+    /// Where the account is logged in.
+    pub async fn sessions(&mut self) -> Result<Vec<SessionItem>> {
+        let _lock = self.enter().await?;
+        let reply: SessionsReply = self.authed(Method::GET, "/v1/sessions", NOTHING).await?;
+        Ok(reply.sessions)
+    }
+
+    /// Ends every session of a device of the account, or all but this one, and says how many.
+    pub async fn revoke_sessions(&mut self, device: Option<DeviceId>) -> Result<u64> {
+        let _lock = self.enter().await?;
+        let request = RevokeSessionsRequest { device, all_others: device.is_none().then_some(true) };
+        let reply: RevokedReply = self.authed(Method::POST, "/v1/sessions/revoke", Some(&request)).await?;
+        if device == Some(self.state.device_id()) {
+            self.session = None;
+        }
         Ok(reply.revoked)
     }
 

@@ -282,8 +282,8 @@ fn assemble(settings: &[Setting]) -> Result<Config, ConfigError> {
 const PLACES: [&str; 2] = ["relay.toml", "/etc/restante/relay.toml"];
 /// The client's environment never stops a server.
 const CLIENT_PREFIX: &str = "RESTANTE_CLIENT_";
-/// Names that are not a key's.
-const EXEMPT: [&str; 2] = ["RESTANTE_CONFIG", "RESTANTE_LOG"];
+/// Names that are not a key's; the last is the client's, too.
+const EXEMPT: [&str; 3] = ["RESTANTE_CONFIG", "RESTANTE_LOG", "RESTANTE_CODE"];
 
 #[cfg(test)]
 mod tests {

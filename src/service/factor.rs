@@ -137,7 +137,7 @@ impl Relay {
         }
         Err(Error::refused(
             ErrorCode::ElevationNeeded,
-            "the second factor is on: elevate this session with a code first (POST /v1/session/elevate)",
+            "the second factor is on, and this takes a session that was elevated by a code of it",
         ))
     }
 

@@ -11,6 +11,7 @@ use restante::protocol::auth::{Proof, challenge_transcript};
 use restante::protocol::envelopes::{
     key_id, seal_aad, seal_info, seal_signature_transcript, wrap_aad, wrap_info, wrap_key_context, wrap_plaintext,
 };
+use restante::protocol::factor::{Code, recovery_code_hash};
 use restante::protocol::info::notice_transcript;
 use restante::protocol::keys::prekey_transcript;
 use restante::protocol::time::{ceil_hour, envelope_expiry, floor_hour};
@@ -150,6 +151,10 @@ fn hashes_are_equal() {
     }
     for case in vectors.cases("pass_hash") {
         assert_eq!(pass_hash(case.text("code")).0, case.array("hash"));
+    }
+    for case in vectors.cases("recovery_code_hash") {
+        let Some(Code::Recovery(code)) = Code::parse(case.text("code")) else { panic!("not the form of a recovery code") };
+        assert_eq!(recovery_code_hash(&AccountId(case.array("account")), &code).0, case.array("hash"));
     }
     for case in vectors.cases("key_id") {
         assert_eq!(key_id(&SealingKey(case.array("key"))), case.array("id"));

@@ -158,6 +158,18 @@ class Client:
         del body["device"]
         return self.call("POST", "/account/delete", body)
 
+    def generate_totp(self):
+        """A fresh TOTP secret, 20 bytes; nothing is on before a code of it is confirmed."""
+        return unb64(self.call("POST", "/totp/generate", {})["secret"], 20)
+
+    def confirm_totp(self, code):
+        """Turn the second factor on: ten recovery codes."""
+        return self.call("POST", "/totp/confirm", {"code": code})["recovery_codes"]
+
+    def elevate(self, code):
+        """Elevate the session, by an authenticator's code or a recovery code; until when."""
+        return self.call("POST", "/session/elevate", {"code": code})["until"]
+
     def fresh_key(self):
         secret = os.urandom(32)
         self.secrets[x_public(secret)] = secret

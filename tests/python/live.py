@@ -3,16 +3,20 @@
 Starts its own relay on a free port of 127.0.0.1, with everything that it writes in a directory that is removed at the end.
 """
 
+import base64
 import json
 import os
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 from dataclasses import replace
 from pathlib import Path
 
 import doors
+import pyotp
+
 import fixtures
 from client import Client, Contact, Problem, Relay, prekey_transcript
 from hpke import x_public
@@ -206,6 +210,54 @@ class Live(unittest.TestCase):
         rust.run("send", "python", "wake up")
         poll.join()
         self.assertEqual(events, [(rust.account, {"type": "text", "text": "wake up"})])
+
+    # The second factor, with an authenticator that is neither the relay's code nor ours
+
+    def authenticator(self, client):
+        """(authenticator, recovery codes), once it is on."""
+        totp = pyotp.TOTP(base64.b32encode(client.generate_totp()).decode())
+        return totp, client.confirm_totp(totp.now())
+
+    def test_a_login_with_a_second_factor(self):
+        client = self.client()
+        self.refused("no_totp", client.elevate, "123456")
+        self.refused("no_totp", client.confirm_totp, "123456")
+        totp, codes = self.authenticator(client)
+        self.assertEqual((len(codes), len(set(codes))), (10, 10))
+        account = client.call("GET", "/account")
+        self.assertEqual((account["totp"], account["recovery_codes"]), (True, 10))
+        client.login()
+        other = Client(client.relay)
+        entry = Entry.signed(client.account, other.device_seed, x_public(other.sealing_secret))
+        before = client.list
+        client.list = client.make_list(version=2, previous=sha256(before.list), more=[entry])
+
+        def put():
+            return client.call("PUT", "/account/device-list", {"device_list": client.list.document()})
+
+        self.refused("elevation_needed", put)
+        self.refused("code_refused", client.elevate, totp.at(int(time.time()) - 300))
+        code = totp.at(int(time.time()) + 30)
+        self.assertGreater(client.elevate(code), time.time() + 200)
+        self.refused("code_refused", client.elevate, code)
+        self.assertEqual(put(), {"epoch": 1, "version": 2})
+        client.login()
+        self.refused("elevation_needed", client.delete)
+        client.elevate(codes[0].lower())
+        self.refused("code_refused", client.elevate, codes[0])
+        self.assertEqual(client.call("GET", "/account")["recovery_codes"], 9)
+        self.assertEqual(client.delete(), {"deleted": True})
+
+    def test_the_rust_client_s_secret_in_another_authenticator(self):
+        rust = self.rust()
+        setup = json.loads(rust.run("totp", "on", "--json"))
+        totp = pyotp.parse_uri(setup["uri"])
+        self.assertEqual((totp.secret, totp.issuer, totp.digits, totp.interval), (setup["secret"], "restante", 6, 30))
+        codes = json.loads(rust.run("totp", "on", "--code", totp.now(), "--json"))["recovery_codes"]
+        self.assertEqual(rust.run("totp", "status"), "on; 10 recovery codes left\n")
+        rust.run("totp", "off", "--code", totp.at(int(time.time()) + 30))
+        self.assertEqual(rust.run("totp", "status"), "off\n")
+        self.assertEqual(len(codes), 10)
 
     # What a relay refuses
 

@@ -74,10 +74,14 @@ def transcripts():
 
 def hashes():
     codes = ["", "maple-otter-22", "schlüssel"]
+    account, recovery = ed_public(ACCOUNT), ["GAYT-EMZU-GU3D-OOBZ", "7777-7777-7777-7777"]
     keys = [x_public(SEALING), x_public(secret("prekey"))]
-    return "Hashes of one field: token hash, pass hash, key id and fingerprint.", {
+    return "Hashes of a field or two: token hash, pass hash, recovery code hash, key id and fingerprint.", {
         "token_hash": [{"token": t, "hash": r.token_hash(t)} for t in (TOKEN, bytes(32))],
         "pass_hash": [{"code": code, "hash": r.pass_hash(code)} for code in codes],
+        "recovery_code_hash": [
+            {"account": account, "code": code, "hash": r.recovery_code_hash(account, code)} for code in recovery
+        ],
         "key_id": [{"key": key, "id": r.key_id(key)} for key in keys],
         "fingerprint": [{"key": ed_public(s), "fingerprint": r.fingerprint(ed_public(s))} for s in (RELAY, DEVICE)],
     }

@@ -183,6 +183,11 @@ def pass_hash(code):
     return sha256(T("/pass", var(code.encode())))
 
 
+def recovery_code_hash(account, code):
+    """What the relay keeps of a recovery code, as it was shown or typed."""
+    return sha256(T("/recovery-code", account, var(code.upper().replace("-", "").encode())))
+
+
 def token_hash(token):
     return sha256(T("/token", token))
 

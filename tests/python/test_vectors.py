@@ -99,6 +99,8 @@ class Vectors(unittest.TestCase):
             self.assertEqual(r.token_hash(c.token), c.hash)
         for _, c in cases(document, "pass_hash"):
             self.assertEqual(r.pass_hash(c["code"]), c.hash)
+        for _, c in cases(document, "recovery_code_hash"):
+            self.assertEqual(r.recovery_code_hash(c.account, c["code"]), c.hash)
         for _, c in cases(document, "key_id"):
             self.assertEqual(r.key_id(c.key), c.id)
         for _, c in cases(document, "fingerprint"):

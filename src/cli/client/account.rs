@@ -8,6 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::super::{Failure, output};
+use super::code::CodeArgs;
 use crate::client::{Client, Dial, Options, Origin, Words};
 
 /// How a relay is reached, and known.
@@ -87,6 +88,8 @@ pub(super) struct DeleteArgs {
     /// Yes, delete it: at the relay and here, for good.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    code: CodeArgs,
 }
 
 pub(super) async fn init(profile: &Path, args: InitArgs) -> anyhow::Result<u8> {
@@ -181,12 +184,12 @@ pub(super) async fn logout(mut client: Client) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-pub(super) async fn delete(client: Client, args: &DeleteArgs) -> anyhow::Result<u8> {
+pub(super) async fn delete(mut client: Client, args: &DeleteArgs) -> anyhow::Result<u8> {
     if !args.yes {
         let failure = Failure::new("deleting an account cannot be undone, and needs --yes");
         return Err(failure.hint("what waits for it is lost, and its contacts cannot write to it any more").code(2).into());
     }
-    client.delete().await?;
+    args.code.elevated(&mut client, async |client| client.delete().await).await?;
     output::say("the account is deleted, at the relay and here");
     Ok(0)
 }
