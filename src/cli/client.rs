@@ -11,7 +11,6 @@ mod held;
 mod invites;
 mod link;
 mod live;
-mod qr;
 mod receipts;
 mod receive;
 mod send;

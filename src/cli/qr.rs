@@ -21,6 +21,15 @@ pub(super) fn print(text: &str, asked: bool) -> anyhow::Result<()> {
     }
 }
 
+/// Shows a text to be copied: on stdout as it is, and above it, where that is a terminal or it was asked for, its code on stderr,
+/// so that a pipe gets the text alone.
+pub(super) fn show(text: &str, asked: bool) -> anyhow::Result<()> {
+    if let Some(code) = code(text).filter(|_| asked || std::io::stdout().is_terminal()) {
+        output::say(&code);
+    }
+    output::print(text)
+}
+
 /// None where a text is too long for one: beyond 2,953 bytes. Light modules are drawn, since most terminals are dark; and
 /// readers take the other kind as well.
 fn code(text: &str) -> Option<String> {

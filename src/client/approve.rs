@@ -3,6 +3,8 @@
 //! Everything is checked before anything is changed. A crash after the list was changed leaves a device that is listed and was
 //! given nothing: another code of it is approved like the first, and only the grant is sent.
 
+use zeroize::Zeroizing;
+
 use super::Client;
 use super::content::Content;
 use super::error::{Error, Result};
@@ -114,7 +116,7 @@ impl State {
         let sync_key = self.sync_key.clone().ok_or_else(no_sync_key)?;
         let (account, name) = (self.account, self.name.clone());
         let (device_list, list_key) = (self.device_list.clone(), self.list_key.clone());
-        let content = Content::Grant { account, device_list, list_key, sync_key, name }.bytes();
+        let content = Zeroizing::new(Content::Grant { account, device_list, list_key, sync_key, name }.bytes());
         let to = To { account: &account, device: &entry.device, key: &entry.sealing_key };
         let body = seal_grant(&content, &to, grant.secret.bytes(), id);
         let body = body.ok_or(Error::Untrue("the new device's sealing key cannot be used"))?;

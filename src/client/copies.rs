@@ -30,6 +30,13 @@ impl State {
         self.queue_for_later(self.account, Content::Sent { to, id: *id, text, sent_at }, due_at);
     }
 
+    /// Whether a message to own devices is dropped where none of them has a key: a copy, or news of a list that each of them asks for
+    /// itself. They would else gather for as long as the others are away.
+    pub(crate) fn is_of_no_use_later(&self, id: &EnvelopeId) -> bool {
+        let is_passing = |content: &Content| matches!(content, Content::Sent { .. } | Content::List { .. });
+        self.outgoing(id).is_some_and(|outgoing| outgoing.to == self.account && is_passing(&outgoing.content))
+    }
+
     /// How long the copy of a text will be; nothing where there will be none.
     pub(crate) fn copy_bytes(&self, to: &AccountId, text: &str) -> usize {
         if !self.has_other_devices() {

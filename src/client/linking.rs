@@ -34,6 +34,8 @@ pub struct Linking {
     link: LinkSecret,
     /// Once it could log in, it is listed, and what it is given cannot be far.
     listed: bool,
+    /// Envelopes up to this seq were looked at, and were not for now.
+    after: u64,
     _lock: Lock,
 }
 
@@ -61,7 +63,7 @@ impl Linking {
         let link = link.unwrap_or_else(|| LinkSecret { secret: Secret::generate(), expires_at: now + CODE_SECS });
         state.linking = Some(link.clone());
         profile.save(&state)?;
-        Ok(Self { client: Client::of(profile, state, http, options.clock), link, listed: false, _lock: lock })
+        Ok(Self { client: Client::of(profile, state, http, options.clock), link, listed: false, after: 0, _lock: lock })
     }
 
     /// What an existing device of the account is to be given.
@@ -84,8 +86,11 @@ impl Linking {
     /// Waits until the device was let in, for as long as the code is good.
     pub async fn wait(mut self) -> Result<Client> {
         loop {
+            // Once it is listed the relay holds each look.
+            let mut pause = true;
             match self.look(POLL_SECS).await {
                 Ok(true) => return self.finish().await,
+                Ok(false) if self.listed => pause = false,
                 Ok(false) => {}
                 Err(error) if error.passes() => {}
                 Err(error) => return Err(error),
@@ -98,7 +103,7 @@ impl Linking {
                     "run the same command again for a fresh code, and `client link approve CODE` on the other device",
                 ));
             }
-            if !self.listed {
+            if pause {
                 let jitter_ms = u64::from_be_bytes(random::bytes()) % AGAIN_MS;
                 self.client.clock.pause(Duration::from_millis(AGAIN_MS / 2 + jitter_ms)).await;
             }
@@ -116,18 +121,18 @@ impl Linking {
         }
         // At once, so that whoever learns of this device has a key to seal to.
         self.client.renew_prekey().await?;
-        let (mut after, mut wait) = (0, Duration::from_secs(wait_secs));
+        let mut wait = Duration::from_secs(wait_secs);
         loop {
-            let path = format!("/v1/envelopes?wait={}&after={after}", wait.as_secs());
+            let path = format!("/v1/envelopes?wait={}&after={}", wait.as_secs(), self.after);
             let page: ReceiveReply = self.client.authed_for(Method::GET, &path, NOTHING, wait).await?;
             for envelope in &page.envelopes {
                 if self.take(envelope)? {
                     return Ok(true);
                 }
+                self.after = envelope.seq.0;
             }
-            match page.envelopes.last() {
-                Some(last) if !page.drained => after = last.seq.0,
-                _ => return Ok(false),
+            if page.drained || page.envelopes.is_empty() {
+                return Ok(false);
             }
             wait = Duration::ZERO;
         }

@@ -135,7 +135,13 @@ impl Client {
             }
             let outcome = match self.deliver(&id).await {
                 Ok(reply) => Delivery::Accepted { expires_at: reply.expires_at, full: reply.full.len() },
+                Err(Error::NoKey { .. }) if self.state.is_of_no_use_later(&id) => {
+                    self.state.outbox.retain(|outgoing| outgoing.id != id);
+                    self.save()?;
+                    continue;
+                }
                 Err(error) if error.passes() => {
+                    self.state.put_off(&id, self.clock.now());
                     held_up.insert(to);
                     problems.push((id, error));
                     continue;
@@ -298,6 +304,13 @@ impl State {
         self.contacts.iter().any(|contact| contact.account == outgoing.to && contact.knocked)
     }
 
+    /// What was held back is not due again at once, so that whoever waits for it to be does not try without end.
+    fn put_off(&mut self, id: &EnvelopeId, now: u64) {
+        if let Some(outgoing) = self.outbox.iter_mut().find(|outgoing| outgoing.id == *id && outgoing.due_at > 0) {
+            outgoing.due_at = now + AGAIN_SECS;
+        }
+    }
+
     pub(crate) fn outgoing(&self, id: &EnvelopeId) -> Option<&Outgoing> {
         self.outbox.iter().find(|outgoing| outgoing.id == *id)
     }
@@ -330,6 +343,8 @@ pub(super) const GONE: Error = Error::Untrue("the contact is no longer there");
 const NO_NEWER_LIST: Error = Error::Untrue("the relay says that the recipient's device list changed, and shows no newer one");
 /// How often a list may change between sealing and sending.
 const LIST_CHANGES_MAX: u32 = 3;
+/// When a message that was held back and could not go out is tried again by itself.
+const AGAIN_SECS: u64 = 60;
 /// How many messages may wait to be sent.
 const OUTBOX_MAX: usize = 1_000;
 /// How many sent texts are remembered.

@@ -58,8 +58,14 @@ impl State {
         self.sync_key = Some(sync_key);
     }
 
-    /// Puts a verified list in the place of the own one.
+    /// Puts a verified list in the place of the own one. What was on its way to own devices that went is dropped.
     pub(crate) fn set_own_list(&mut self, signed: SignedList, list: &DeviceList) {
+        let (account, this) = (self.account, self.device_id());
+        let others = list.entry(&this).is_some() && list.entries.len() > 1;
+        self.outbox.retain(|outgoing| {
+            let for_somebody = outgoing.grant.as_ref().is_none_or(|grant| list.entry(&grant.device).is_some());
+            outgoing.to != account || (others && for_somebody)
+        });
         if let Some(myself) = &mut self.myself {
             myself.list = signed.clone();
             myself.devices.retain(|device, _| list.entry(device).is_some());

@@ -1,12 +1,14 @@
 //! The client's own floor held to `tests/it/vectors/*.json`, which a second implementation wrote from `docs/protocol.md`
-//! alone: lists, wraps, seals and links. What others may name too is held in `tests/it/protocol_vectors.rs`.
+//! alone: lists, wraps, seals, links, and what links a device. What others may name too is held in `tests/it/protocol_vectors.rs`.
 
 use serde_json::Value;
 
 use super::handle::{Entrance, HandleKeys, checked_handle};
 use super::lists;
-use super::message::{open, sealed_to, unwrap};
-use super::{Door, Link, Origin};
+use super::message::{open, open_grant, sealed_to, unwrap};
+use super::secret::Secret;
+use super::sync::own_token;
+use super::{AccountLine, Door, Link, LinkCode, Origin};
 use crate::crypto::exchange;
 use crate::protocol::envelopes::{BODY_SIZES, Envelope};
 use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, RelayKey, Seq, Signature, SignedList};
@@ -111,6 +113,47 @@ async fn handles_and_their_records_are_equal() {
     }
     for case in cases("handles", "not_handles") {
         assert!(checked_handle(text(&case, "text")).is_err(), "{}", text(&case, "name"));
+    }
+}
+
+#[test]
+fn own_tokens_and_the_lines_that_link_a_device_are_the_vectors() {
+    for case in cases("linking", "derived") {
+        let token = own_token(&Secret::of(&array(&case, "sync_key")), &AccountId(array(&case, "account")));
+        assert_eq!(token.0, array(&case, "own_token"));
+    }
+    for case in cases("linking", "lines") {
+        let line: AccountLine = text(&case, "line").parse().expect("a good line");
+        assert_eq!((line.origin.as_str(), line.relay.0), (text(&case, "origin"), array(&case, "relay")));
+        assert_eq!((line.account.0, line.to_string().as_str()), (array(&case, "account"), text(&case, "line")));
+    }
+    for case in cases("linking", "codes") {
+        let code: LinkCode = text(&case, "code").parse().expect("a good code");
+        assert_eq!((code.relay.0, code.device().0), (array(&case, "relay"), array(&case, "device")));
+        assert_eq!((code.expires_at, code.to_string().as_str()), (number(&case, "expires_at"), text(&case, "code")));
+        assert!(code.is_signed_for(&AccountId(array(&case, "account"))));
+        assert!(!code.is_signed_for(&AccountId(array(&case, "other"))));
+    }
+    for case in cases("linking", "bad_lines") {
+        assert!(text(&case, "line").parse::<AccountLine>().is_err(), "{}", text(&case, "name"));
+    }
+    for case in cases("linking", "bad_codes") {
+        assert!(text(&case, "code").parse::<LinkCode>().is_err(), "{}", text(&case, "name"));
+    }
+}
+
+#[test]
+fn grants_open_for_their_device_and_secret_only() {
+    let opened = |case: &Value| {
+        let to = (&AccountId(array(case, "account")), &DeviceId(array(case, "device")));
+        let sealing = exchange::KeyPair::from_secret(&array(case, "sealing_secret"));
+        open_grant(&hex(case, "body"), &EnvelopeId(array(case, "id")), to, &sealing, &array(case, "secret"))
+    };
+    for case in cases("linking", "grants") {
+        assert_eq!(*opened(&case).expect("it opens"), hex(&case, "content"));
+    }
+    for case in cases("linking", "refused") {
+        assert!(opened(&case).is_err(), "{}", text(&case, "name"));
     }
 }
 

@@ -303,3 +303,28 @@ async fn the_words_bring_the_sync_key_back_and_older_profiles_are_told() {
     alice.approve(&linking.code()).await.expect("let in");
     linking.wait().await.expect("linked");
 }
+
+#[tokio::test]
+async fn copies_for_devices_that_are_away_or_gone_hold_nothing_up() {
+    let house = Household::new().await;
+    let (mut phone, _) = house.person("alice").await;
+    let (mut bob, _) = house.person("bob").await;
+    meet(&mut phone, "alice", &mut bob, "bob").await;
+    let laptop = house.another(&mut phone, "laptop").await;
+    all(&mut phone).await;
+    let waiting = |house: &Household| house.state("alice")["outbox"].as_array().expect("an outbox").len();
+    // The laptop's prekey has run out, and it never wrote: there is nobody to seal a copy to.
+    house.advance(15 * DAY);
+    all(&mut bob).await;
+    phone.send("bob", "one").await.expect("sent");
+    house.advance(DELAY);
+    all(&mut phone).await;
+    assert_eq!(waiting(&house), 0);
+    phone.send("bob", "two").await.expect("sent");
+    assert_eq!(waiting(&house), 1);
+    phone.remove_device(&laptop.device_id().to_string()).await.expect("removed");
+    assert_eq!(waiting(&house), 1, "the list, for Bob");
+    house.advance(DELAY);
+    all(&mut phone).await;
+    assert_eq!(waiting(&house), 0);
+}

@@ -318,6 +318,27 @@ async fn an_own_list_that_the_relay_freezes_is_told_by_a_contact_and_by_a_change
     assert!(devices.iter().any(|device| device.device == tablet));
 }
 
+/// Not a lie, but what it takes to see this: the phone is shown its list a moment before the laptop changes it.
+#[tokio::test]
+async fn where_another_device_was_faster_the_change_is_made_to_its_list() {
+    let mut scene = Scene::new().await;
+    let before = json!(scene.list());
+    let mut laptop = Client::open_with(&scene.house.path("laptop"), scene.house.clock()).await.expect("a profile");
+    let first = scene.house.joining("first", &laptop.account_line()).await;
+    laptop.approve(&first.code()).await.expect("let in");
+    let second = scene.house.joining("second", &laptop.account_line()).await;
+    scene.liar.lie(move |asked, reply| {
+        if asked == "GET /v1/account" {
+            reply["device_list"] = before.clone();
+        }
+    });
+    scene.alice.approve(&second.code()).await.expect("let in, too");
+    scene.liar.tell_the_truth();
+    let (first, second) = (first.wait().await.expect("linked"), second.wait().await.expect("linked"));
+    let devices: Vec<DeviceId> = scene.alice.devices().await.expect("devices").iter().map(|info| info.device).collect();
+    assert!(devices.len() == 4 && devices.contains(&first.device_id()) && devices.contains(&second.device_id()));
+}
+
 #[tokio::test]
 async fn a_device_that_the_own_list_lacks_was_removed_and_says_so() {
     let mut scene = Scene::new().await;

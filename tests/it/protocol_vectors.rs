@@ -5,7 +5,7 @@
 mod file;
 
 use file::{Case, Vectors};
-use restante::crypto::{exchange, seal, sign, wrap};
+use restante::crypto::{derive, exchange, seal, sign, wrap};
 use restante::protocol::accounts::pass_hash;
 use restante::protocol::auth::{Proof, challenge_transcript};
 use restante::protocol::envelopes::{
@@ -14,6 +14,7 @@ use restante::protocol::envelopes::{
 use restante::protocol::factor::{Code, recovery_code_hash};
 use restante::protocol::info::notice_transcript;
 use restante::protocol::keys::prekey_transcript;
+use restante::protocol::linking;
 use restante::protocol::time::{ceil_hour, envelope_expiry, floor_hour};
 use restante::protocol::tokens::TokenKind;
 use restante::protocol::{
@@ -140,6 +141,21 @@ fn signed_list(case: &Case) -> SignedList {
         list_key_certificate: Bytes(case.hex("list_key_certificate")),
         list: Bytes(case.hex("list")),
         signature: Signature(case.array("signature")),
+    }
+}
+
+#[test]
+fn sync_keys_and_digits_are_equal() {
+    let vectors = Vectors::read("linking");
+    for case in vectors.cases("derived") {
+        let account = AccountId(case.array("account"));
+        let info = linking::sync_key_info(&account, case.number("epoch") as u32);
+        assert_eq!(*derive::derive(&case.array("seed"), &info), case.array("sync_key"));
+        let token = derive::derive(&case.array("sync_key"), &linking::own_token_info(&account));
+        assert_eq!(*token, case.array("own_token"));
+    }
+    for case in vectors.cases("digits") {
+        assert_eq!(linking::digits(&AccountId(case.array("account"))), case.text("digits"));
     }
 }
 

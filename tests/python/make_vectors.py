@@ -15,6 +15,7 @@ from client import prekey_transcript, proof_transcript
 from fixtures import ACCOUNT, DEVICE, ENVELOPE, LIST, NOW, RELAY, SEALING, SENDER, SENDER_ACCOUNT, TOKEN, flipped, secret
 from hpke import x_public
 from make_keys import keys, signatures
+from make_linking import linking
 from make_lists import lists
 from make_sealed import seals, wraps
 from keys import ed_public, sign
@@ -206,7 +207,7 @@ def handles():
 
 FILES = {
     "transcripts": transcripts, "lists": lists, "hashes": hashes, "wraps": wraps, "seals": seals, "values": values,
-    "keys": keys, "signatures": signatures, "errors": errors, "links": links,
+    "keys": keys, "signatures": signatures, "errors": errors, "links": links, "linking": linking,
     "handles": handles,
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::super::{Failure, output};
-use super::qr;
+
 use crate::client::{AccountLine, Client, Dial, LinkCode, Linking, Options, Origin};
 
 /// `restante client link`.
