@@ -172,6 +172,7 @@ impl Linking {
         let mut client = Client::of(profile, client.state, client.http, client.clock);
         // What fails of this is made good by the next `receive`.
         client.fill_pool().await.ok();
+        client.keep().await;
         if let Ok(said) = client.info().await {
             client.take_notice_of(&said)?;
         }

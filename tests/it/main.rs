@@ -44,6 +44,7 @@ mod stream;
 mod stream_bad_input;
 mod subscription;
 mod support;
+mod sync;
 mod tokens;
 mod web;
 mod wraps;

@@ -1,3 +1,5 @@
+//! The merge by its laws, and by what two devices do.
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
