@@ -10,7 +10,8 @@ use super::slices;
 use super::values::{blob, int, signed_list, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::accounts::{AccountReply, DeviceItem};
-use crate::protocol::{AccountId, DeviceEntry, DeviceId, Hash, SealingKey, SignedList};
+use crate::protocol::handles::HandleItem;
+use crate::protocol::{AccountId, DeviceEntry, DeviceId, HandleHash, Hash, SealingKey, SignedList};
 use crate::store::{Accounts, DeviceRecord, NewList, Registered, Replaced, Result, Successor};
 
 #[async_trait]
@@ -228,7 +229,16 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
-    let handles = super::handles::of(connection, current.id, now)?;
+    let mut handles = connection.prepare_cached(
+        "SELECT hash, held_until
+         FROM handles
+         WHERE account = ?1 AND (held_until IS NULL OR held_until > ?2)
+         ORDER BY hash",
+    )?;
+    let handles = handles.query_and_then([current.id, int(now)], |row| -> SqlResult<HandleItem> {
+        Ok(HandleItem { hash: HandleHash(blob(row, 0)?), held_until: uint_or_none(row, 1)? })
+    })?;
+    let handles = handles.collect::<SqlResult<_>>()?;
     Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, handles }))
 }
 

@@ -5,9 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
 use super::queue::Lane;
-use super::values::{blob, int, uint, uint_or_none};
+use super::slices;
+use super::values::{int, uint};
 use super::writer::Tx;
-use crate::protocol::handles::{HELD_MAX, HandleItem};
+use crate::protocol::handles::HELD_MAX;
 use crate::protocol::{AccountId, HandleHash};
 use crate::store::{HandlePut, HandleReleased, Handles, Result};
 
@@ -74,7 +75,7 @@ fn put(
     let mine = match found.optional()? {
         // Nobody sees this one any more; it only waits to be removed.
         Some((id, _, true)) => {
-            delete(tx, id)?;
+            slices::delete_handle(tx, id)?;
             None
         }
         Some((_, other, false)) if other != owner => return Ok(HandlePut::Taken),
@@ -148,29 +149,4 @@ fn hold(tx: &mut Tx<'_>, id: i64, held_until: u64) -> SqlResult<()> {
     hold.execute([id, int(held_until)])?;
     tx.effects.deleted = true;
     Ok(())
-}
-
-/// Removes one.
-pub(super) fn delete(tx: &mut Tx<'_>, id: i64) -> SqlResult<()> {
-    let mut delete = tx.connection.prepare_cached(
-        "DELETE FROM handles
-         WHERE id = ?1",
-    )?;
-    delete.execute([id])?;
-    tx.effects.deleted = true;
-    Ok(())
-}
-
-/// An account's, as it is shown them.
-pub(super) fn of(connection: &Connection, owner: i64, now: u64) -> SqlResult<Vec<HandleItem>> {
-    let mut select = connection.prepare_cached(
-        "SELECT hash, held_until
-         FROM handles
-         WHERE account = ?1 AND (held_until IS NULL OR held_until > ?2)
-         ORDER BY hash",
-    )?;
-    let items = select.query_and_then([owner, int(now)], |row| {
-        Ok(HandleItem { hash: HandleHash(blob(row, 0)?), held_until: uint_or_none(row, 1)? })
-    })?;
-    items.collect()
 }

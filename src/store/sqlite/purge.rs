@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
-use super::handles;
 use super::queue::Lane;
 use super::slices::{self, Budget};
 use super::values::{blob, blob_or_none, int, uint};
@@ -175,7 +174,7 @@ fn purge_handles(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice, n
         if !budget.take() {
             return Ok(false);
         }
-        handles::delete(tx, id)?;
+        slices::delete_handle(tx, id)?;
         slice.others += 1;
     }
     Ok(true)

@@ -9,10 +9,10 @@ use super::SqliteStore;
 use super::queue::Lane;
 use super::routes::{RouteAccount, RouteToken};
 use super::slices;
-use super::values::{blob, blob_or_none, int, uint, uint_or_none};
+use super::values::{blob, blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::envelopes::ListName;
-use crate::protocol::tokens::{TokenItem, TokenKind};
+use crate::protocol::tokens::TokenItem;
 use crate::protocol::{AccountId, DeviceId, SealingKey, TokenHash};
 use crate::store::{Result, Route, RouteDevice, TokenAdded, TokenPage, Tokens};
 
@@ -140,15 +140,6 @@ fn item(row: &Row<'_>) -> SqlResult<TokenItem> {
         used: blob_or_none::<16>(row, 4)?.is_some(),
         uses_left: uint_or_none(row, 5)?,
     })
-}
-
-pub(super) fn kind(row: &Row<'_>, column: usize) -> SqlResult<TokenKind> {
-    match row.get::<_, i64>(column)? {
-        1 => Ok(TokenKind::Contact),
-        2 => Ok(TokenKind::Once),
-        3 => Ok(TokenKind::Knock),
-        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
-    }
 }
 
 fn read_route(connection: &Connection, token: &TokenHash) -> SqlResult<Option<(RouteToken, RouteAccount)>> {
