@@ -1,16 +1,16 @@
 //! Handles, knocks and links for several people, as the shipped clients see them at a real relay.
 
 mod commands;
+mod links;
 mod recorder;
+mod records;
 
-use restante::client::{Client, Clock, Door, Error, Event, InviteOptions, Link, Options, Origin, What};
-use restante::protocol::handles::{handle_salt, record_aad};
-use restante::protocol::{AccountId, Bytes, DeliveryToken, ErrorCode, HandleHash, RelayKey};
+use restante::client::{Client, Clock, Door, Error, Event, InviteOptions, Options, Origin, What};
+use restante::protocol::{Bytes, ErrorCode};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::person::{Person, send};
-use crate::support::raw::ask;
+use crate::support::person::send;
 use crate::support::relay::TestRelay;
 use recorder::Recorder;
 
@@ -277,64 +277,6 @@ async fn who_knocks_is_told_that_they_are_waited_for_themselves() {
 }
 
 #[tokio::test]
-async fn a_link_for_two_lets_two_in_and_refuses_the_third() {
-    let street = Street::new().await;
-    let (mut alice, mut bob) = (street.person("alice").await, street.person("bob").await);
-    let (mut carol, mut dora) = (street.person("carol").await, street.person("dora").await);
-    let options = InviteOptions { uses: 2, secs: 2 * 86_400, ..InviteOptions::default() };
-    let link: Link = alice.invite_with(options).await.expect("a link").to_string().parse().expect("a link");
-    assert!(matches!(link.door, Door::Knock(_)));
-    bob.add_saying("alice", &link, "hello").await.expect("knocked");
-    assert!(bob.contacts()[0].knocked);
-    assert_eq!(said(&all(&mut alice).await), ["added bob"]);
-    assert_eq!((alice.invites()[0].came, alice.invites()[0].uses), (1, 2));
-    carol.add("alice", &link).await.expect("knocked");
-    let refused = dora.add("alice", &link).await.expect_err("used up");
-    assert_eq!(refused.code(), Some(ErrorCode::NoSuchToken));
-    assert!(dora.contacts().is_empty());
-    assert_eq!(said(&all(&mut alice).await), ["added carol"]);
-    assert!(alice.invites().is_empty(), "closed");
-    for (name, guest) in [("bob", &mut bob), ("carol", &mut carol)] {
-        assert_eq!(said(&all(guest).await), ["ready alice"]);
-        write_both_ways((&mut alice, "alice"), (guest, name)).await;
-    }
-    all(&mut alice).await;
-    assert_eq!(alice.account().await.expect("an account").tokens, 4 + 2 - 2, "the pool gave two, and the link's is gone");
-}
-
-#[tokio::test]
-async fn a_link_may_ask_and_be_taken_back() {
-    let street = Street::new().await;
-    let (mut alice, mut bob) = (street.person("alice").await, street.person("bob").await);
-    let mut carol = street.person("carol").await;
-    let asking = InviteOptions { ask: true, name: Some("guest".into()), ..InviteOptions::default() };
-    let link = alice.invite_with(asking).await.expect("a link");
-    bob.add_saying("alice", &link, "hello").await.expect("knocked");
-    assert_eq!(said(&all(&mut alice).await), ["knock 1 bob - -: hello"]);
-    alice.accept("1", None).await.expect("accepted");
-
-    let single = alice.invite(Some("carol")).await.expect("a link");
-    let open = alice.invite_with(InviteOptions { uses: 5, ..InviteOptions::default() }).await.expect("a link");
-    let listed = alice.invites();
-    assert_eq!(listed.len(), 2);
-    assert!(alice.revoke_invites(Some("00000000")).await.is_err());
-    let id = &listed.iter().find(|invite| invite.uses == 5).expect("the open one").id;
-    assert_eq!(alice.revoke_invites(Some(id)).await.expect("revoked"), 1);
-    assert_eq!(carol.add("alice", &open).await.expect_err("taken back").code(), Some(ErrorCode::NoSuchToken));
-    assert_eq!(alice.revoke_invites(None).await.expect("revoked"), 1);
-    assert_eq!(carol.add("alice", &single).await.expect_err("taken back").code(), Some(ErrorCode::NoSuchToken));
-    assert!(carol.contacts().is_empty() && alice.invites().is_empty());
-    for options in [
-        InviteOptions { uses: 0, ..InviteOptions::default() },
-        InviteOptions { uses: 1_001, ..InviteOptions::default() },
-        InviteOptions { secs: 31 * 86_400, ..InviteOptions::default() },
-        InviteOptions { name: Some("bob".into()), ..InviteOptions::default() },
-    ] {
-        assert!(alice.invite_with(options.clone()).await.is_err(), "{options:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_flood_at_the_door_takes_no_contacts_place() {
     let street = Street::new().await;
     let (mut alice, mut bob) = (street.person("alice").await, street.person("bob").await);
@@ -390,67 +332,4 @@ async fn who_is_let_in_while_no_key_of_theirs_is_good_hears_of_it_later() {
     // Back in time, where his key is good.
     all(&mut alice).await;
     assert_eq!(said(&all(&mut bob).await), ["ready alice"]);
-}
-
-/// A handle's hash and record, worked out here.
-fn record(name: &str, relay: &RelayKey, plain: &[u8]) -> (HandleHash, Bytes) {
-    use aes_gcm::aead::{Aead, KeyInit, Payload};
-    let mut bytes = [0; 64];
-    let params = argon2::Params::new(65_536, 3, 1, Some(64)).expect("good");
-    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
-        .hash_password_into(name.as_bytes(), &handle_salt(relay), &mut bytes)
-        .expect("derived");
-    let (hash, key): ([u8; 32], [u8; 32]) = (bytes[..32].try_into().expect("32"), bytes[32..].try_into().expect("32"));
-    let aad = record_aad(&HandleHash(hash));
-    let mut padded = plain.to_vec();
-    padded.resize(996, 0);
-    let sealed =
-        aes_gcm::Aes256Gcm::new(&key.into()).encrypt(&[7; 12].into(), Payload { msg: &padded, aad: &aad }).expect("sealed");
-    (HandleHash(hash), Bytes([&[7; 12][..], &sealed].concat()))
-}
-
-#[tokio::test]
-async fn a_record_that_is_not_true_leads_nowhere() {
-    let street = Street::new().await;
-    let mut alice = street.person("alice").await;
-    let liar = Person::new();
-    let session = liar.settle(&street.relay).await;
-    let relay = alice.relay_key();
-    let put = async |(hash, record): (HandleHash, Bytes)| {
-        let body = json!({"hash": hash, "record": record});
-        street.relay.answer(ask("PUT /v1/handle").by(&session).json(&body)).await.ok(200);
-    };
-    let token = liar.token(&street.relay, &session).await;
-    let plain = |account: AccountId, token: &DeliveryToken, relay: &RelayKey, origin: &str| {
-        let length = (origin.len() as u32).to_be_bytes();
-        [account.as_ref(), token.as_ref(), relay.as_ref(), &length, origin.as_bytes()].concat()
-    };
-    let origin = street.origin.as_str();
-    let good = plain(liar.id(), &token, &relay, origin);
-
-    let (hash, _) = record("liar", &relay, &good);
-    put((hash, record("other", &relay, &good).1)).await;
-    let error = alice.knock("liar", "x", None).await.expect_err("of another name");
-    assert!(matches!(error, Error::Untrue(_)) && error.hint().is_some(), "{error}");
-
-    put(record("liar", &relay, &plain(liar.id(), &token, &RelayKey([9; 32]), "https://elsewhere.example:443"))).await;
-    let error = alice.knock("liar", "x", None).await.expect_err("of another relay");
-    let (what, hint) = (error.to_string(), error.hint().unwrap_or_default().to_string());
-    assert!(what.contains("another relay, https://elsewhere.example:443") && hint.contains("init"), "{what}; {hint}");
-
-    put(record("liar", &relay, &plain(AccountId([9; 32]), &token, &relay, origin))).await;
-    let error = alice.knock("liar", "x", None).await.expect_err("of another account");
-    assert!(matches!(error, Error::Untrue(_)), "{error}");
-
-    put(record("liar", &relay, &plain(liar.id(), &DeliveryToken([9; 32]), &relay, origin))).await;
-    let error = alice.knock("liar", "x", None).await.expect_err("a token of nobody's");
-    assert_eq!(error.code(), Some(ErrorCode::NoSuchToken));
-    assert!(alice.contacts().is_empty());
-
-    for bad in ["Liar", "li", "a b c"] {
-        assert!(alice.knock(bad, "x", None).await.is_err() && alice.set_handle(bad).await.is_err(), "{bad}");
-    }
-    let long = "ä".repeat(251);
-    let error = alice.knock("liar", &long, None).await.expect_err("too long");
-    assert!(error.to_string().contains("at most 500 bytes"), "{error}");
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::super::{Failure, output};
-
+use super::super::{Failure, output, qr};
 use crate::client::{AccountLine, Client, Dial, LinkCode, Linking, Options, Origin};
 
 /// `restante client link`.

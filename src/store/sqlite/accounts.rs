@@ -240,7 +240,16 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
-    let handles = handles_of(connection, current.id, now)?;
+    let mut handles = connection.prepare_cached(
+        "SELECT hash, held_until
+         FROM handles
+         WHERE account = ?1 AND (held_until IS NULL OR held_until > ?2)
+         ORDER BY hash",
+    )?;
+    let handles = handles.query_and_then([current.id, int(now)], |row| -> SqlResult<HandleItem> {
+        Ok(HandleItem { hash: HandleHash(blob(row, 0)?), held_until: uint_or_none(row, 1)? })
+    })?;
+    let handles = handles.collect::<SqlResult<_>>()?;
     let mut slots = connection.prepare_cached(
         "SELECT slot, version, length(content)
          FROM slots
@@ -257,20 +266,6 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
     )?;
     let (totp, recovery_codes) = factor.query_row([current.id], |row| Ok((row.get(0)?, uint(row, 1)?)))?;
     Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, totp, recovery_codes, handles, slots }))
-}
-
-/// An account's, as it is shown them.
-fn handles_of(connection: &Connection, owner: i64, now: u64) -> SqlResult<Vec<HandleItem>> {
-    let mut select = connection.prepare_cached(
-        "SELECT hash, held_until
-         FROM handles
-         WHERE account = ?1 AND (held_until IS NULL OR held_until > ?2)
-         ORDER BY hash",
-    )?;
-    let items = select.query_and_then([owner, int(now)], |row| {
-        Ok(HandleItem { hash: HandleHash(blob(row, 0)?), held_until: uint_or_none(row, 1)? })
-    })?;
-    items.collect()
 }
 
 fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {

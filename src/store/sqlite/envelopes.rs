@@ -10,7 +10,7 @@ use super::memory::mailbox_of;
 use super::queue::Lane;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
-use super::values::{blob_or_none, int, token_kind, uint, uint_or_none};
+use super::values::{blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::envelopes::{Envelope, Gap, ListName};
 use crate::protocol::tokens::TokenKind;
@@ -66,7 +66,7 @@ fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Tok
     let token = find.query_row([hash.as_bytes()], |row| {
         Ok(Token {
             account: row.get(0)?,
-            kind: token_kind(row, 1)?,
+            kind: kind(row, 1)?,
             expires_at: uint_or_none(row, 2)?,
             envelopes_max: uint_or_none(row, 3)?,
             used_tag: blob_or_none(row, 4)?,

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
 use super::queue::Lane;
+use super::slices;
 use super::values::{int, uint};
 use super::writer::Tx;
 use crate::protocol::handles::HELD_MAX;
@@ -74,7 +75,7 @@ fn put(
     let mine = match found.optional()? {
         // Nobody sees this one any more; it only waits to be removed.
         Some((id, _, true)) => {
-            delete(tx, id)?;
+            slices::delete_handle(tx, id)?;
             None
         }
         Some((_, other, false)) if other != owner => return Ok(HandlePut::Taken),
@@ -146,17 +147,6 @@ fn hold(tx: &mut Tx<'_>, id: i64, held_until: u64) -> SqlResult<()> {
          WHERE id = ?1",
     )?;
     hold.execute([id, int(held_until)])?;
-    tx.effects.deleted = true;
-    Ok(())
-}
-
-/// Removes one.
-fn delete(tx: &mut Tx<'_>, id: i64) -> SqlResult<()> {
-    let mut delete = tx.connection.prepare_cached(
-        "DELETE FROM handles
-         WHERE id = ?1",
-    )?;
-    delete.execute([id])?;
     tx.effects.deleted = true;
     Ok(())
 }

@@ -174,12 +174,7 @@ fn purge_handles(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice, n
         if !budget.take() {
             return Ok(false);
         }
-        let mut delete = connection.prepare_cached(
-            "DELETE FROM handles
-             WHERE id = ?1",
-        )?;
-        delete.execute([id])?;
-        tx.effects.deleted = true;
+        slices::delete_handle(tx, id)?;
         slice.others += 1;
     }
     Ok(true)

@@ -244,6 +244,17 @@ pub(super) fn add_gap(tx: &mut Tx<'_>, mailbox: i64, count: u64, through: u64) -
     Ok(())
 }
 
+/// Removes one handle.
+pub(super) fn delete_handle(tx: &mut Tx<'_>, id: i64) -> Result<()> {
+    let mut delete = tx.connection.prepare_cached(
+        "DELETE FROM handles
+         WHERE id = ?1",
+    )?;
+    delete.execute([id])?;
+    tx.effects.deleted = true;
+    Ok(())
+}
+
 /// Removes one token.
 pub(super) fn delete_token(tx: &mut Tx<'_>, hash: TokenHash) -> Result<()> {
     let mut delete = tx.connection.prepare_cached(

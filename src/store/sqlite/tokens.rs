@@ -9,7 +9,7 @@ use super::SqliteStore;
 use super::queue::Lane;
 use super::routes::{RouteAccount, RouteToken};
 use super::slices;
-use super::values::{blob, blob_or_none, int, token_kind, uint, uint_or_none};
+use super::values::{blob, blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::envelopes::ListName;
 use crate::protocol::tokens::TokenItem;
@@ -135,7 +135,7 @@ fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: 
 fn item(row: &Row<'_>) -> SqlResult<TokenItem> {
     Ok(TokenItem {
         hash: TokenHash(blob(row, 0)?),
-        kind: token_kind(row, 1)?,
+        kind: kind(row, 1)?,
         expires_at: uint_or_none(row, 2)?,
         envelopes_max: uint_or_none(row, 3)?,
         used: blob_or_none::<16>(row, 4)?.is_some(),
@@ -153,7 +153,7 @@ fn read_route(connection: &Connection, token: &TokenHash, now: u64) -> SqlResult
            AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let found = find.query_row((token.as_bytes(), int(now)), |row| {
-        let token = RouteToken { account: row.get(0)?, kind: token_kind(row, 1)?, expires_at: uint_or_none(row, 2)? };
+        let token = RouteToken { account: row.get(0)?, kind: kind(row, 1)?, expires_at: uint_or_none(row, 2)? };
         let list = ListName { epoch: row.get(4)?, version: uint(row, 5)? };
         Ok((token, RouteAccount { account: AccountId(blob(row, 3)?), list, devices: Vec::new() }))
     });

@@ -33,6 +33,16 @@ pub(super) fn blob_or_none<const N: usize>(row: &Row<'_>, column: usize) -> Resu
     if row.get_ref(column)?.data_type() == Type::Null { Ok(None) } else { blob(row, column).map(Some) }
 }
 
+/// What a token allows, as it is written: the byte that stands in a wrap.
+pub(super) fn kind(row: &Row<'_>, column: usize) -> Result<TokenKind> {
+    match row.get::<_, i64>(column)? {
+        1 => Ok(TokenKind::Contact),
+        2 => Ok(TokenKind::Once),
+        3 => Ok(TokenKind::Knock),
+        other => Err(Error::IntegralValueOutOfRange(column, other)),
+    }
+}
+
 /// Three columns from `first` on: certificate, list, signature.
 pub(super) fn signed_list(row: &Row<'_>, first: usize) -> Result<SignedList> {
     Ok(SignedList {
@@ -44,13 +54,4 @@ pub(super) fn signed_list(row: &Row<'_>, first: usize) -> Result<SignedList> {
 
 fn wrong_length(column: usize) -> Error {
     Error::FromSqlConversionFailure(column, Type::Blob, "a blob of another length".into())
-}
-/// A token's kind.
-pub(super) fn token_kind(row: &Row<'_>, column: usize) -> Result<TokenKind> {
-    match row.get::<_, i64>(column)? {
-        1 => Ok(TokenKind::Contact),
-        2 => Ok(TokenKind::Once),
-        3 => Ok(TokenKind::Knock),
-        other => Err(Error::IntegralValueOutOfRange(column, other)),
-    }
 }
