@@ -133,7 +133,19 @@ async fn rows_are_shown_as_they_lie_there() {
     bench.send(alice.send(2)).await;
     let tables = bench.store.rows(1).await.expect("rows");
     let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
-    let expected = ["accounts", "devices", "envelopes", "mailboxes", "notice", "passes", "relay", "removed_devices", "tokens"];
+    let expected = [
+        "accounts",
+        "devices",
+        "envelopes",
+        "factors",
+        "mailboxes",
+        "notice",
+        "passes",
+        "recovery_codes",
+        "relay",
+        "removed_devices",
+        "tokens",
+    ];
     assert_eq!(names, expected);
     let envelopes = &tables[2];
     assert_eq!(envelopes.columns, ["id", "mailbox", "seq", "expires_at", "repeat_tag", "checksum", "wrap", "body"]);
