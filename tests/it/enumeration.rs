@@ -142,7 +142,7 @@ async fn what_is_refused_before_it_is_looked_for_is_refused_alike() {
     let session = bo.settle(&relay).await;
     let (known, unknown) = (bo.token(&relay, &session).await, DeliveryToken([9; 32]));
     let spoilt = |token: &DeliveryToken| {
-        let mut parcels = vec![bo.parcel(token, 1, 1_023), bo.parcel(token, 1, 1_024), bo.parcel(token, 1, 1_024)];
+        let mut parcels = [bo.parcel(token, 1, 1_023), bo.parcel(token, 1, 1_024), bo.parcel(token, 1, 1_024)];
         parcels[1]["expires_in"] = json!(1);
         parcels[2]["sealed"] = json!([]);
         let mut asks: Vec<Ask> = parcels.iter().map(|parcel| ask("POST /v1/envelopes").json(parcel)).collect();
