@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::super::output;
+use super::code::CodeArgs;
 use crate::client::Client;
 
 /// `restante client handle`.
@@ -25,6 +26,8 @@ enum HandleCommand {
     Set {
         /// The handle.
         name: String,
+        #[command(flatten)]
+        code: CodeArgs,
     },
     /// Show the handle.
     Show {
@@ -33,14 +36,17 @@ enum HandleCommand {
         json: bool,
     },
     /// Give the handle up; for a week nobody else can have it.
-    Release,
+    Release {
+        #[command(flatten)]
+        code: CodeArgs,
+    },
 }
 
 pub(super) async fn handle(mut client: Client, args: HandleArgs) -> anyhow::Result<u8> {
     match args.command {
-        HandleCommand::Set { name } => {
+        HandleCommand::Set { name, code } => {
             let before = client.handle().map(str::to_string);
-            client.set_handle(&name).await?;
+            code.elevated(&mut client, async |client| client.set_handle(&name).await).await?;
             output::say(&format!("you can be found as {name}; others type: restante client knock {name} TEXT"));
             if let Some(before) = before.filter(|before| *before != name) {
                 output::say(&format!("{before} is kept for you for a week, and leads nowhere"));
@@ -51,10 +57,12 @@ pub(super) async fn handle(mut client: Client, args: HandleArgs) -> anyhow::Resu
             Some(handle) => output::print(handle)?,
             None => output::say("none: `restante client handle set NAME` takes one"),
         },
-        HandleCommand::Release => match client.release_handle().await? {
-            true => output::say("given up; for a week nobody else can have it, and you can take it back"),
-            false => output::say("there was none"),
-        },
+        HandleCommand::Release { code } => {
+            match code.elevated(&mut client, async |client| client.release_handle().await).await? {
+                true => output::say("given up; for a week nobody else can have it, and you can take it back"),
+                false => output::say("there was none"),
+            }
+        }
     }
     Ok(0)
 }

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::super::{output, units};
 use crate::client::Client;
-use crate::protocol::time::WEEK;
+use crate::protocol::handles::HandleItem;
+use crate::protocol::slots::SlotItem;
 
 /// `restante client account`.
 #[derive(Debug, Args)]
@@ -29,10 +30,19 @@ pub(super) async fn account(mut client: Client, args: &AccountArgs) -> anyhow::R
         true => format!("on; {} left", units::count(held.recovery_codes, "recovery code")),
         false => "off".into(),
     };
+    let handle = |held: &HandleItem| match held.held_until {
+        Some(until) => format!("one held until {}", units::day(until)),
+        None => "one, as a hash".into(),
+    };
+    let handles = either_none(held.handles.iter().map(handle).collect());
+    let slot = |slot: &SlotItem| format!("version {}, {}", slot.version, units::bytes(slot.bytes));
+    let slots = either_none(held.slots.iter().map(slot).collect());
     output::print_pairs(&[
         ("account", held.account.to_string()),
         ("device list", list.unwrap_or_else(|error| error.to_string())),
         ("second factor", totp),
+        ("handles", handles),
+        ("slots", slots),
         ("tokens", format!("{}: contacts, invites and spare ones alike, as hashes", held.tokens)),
     ])?;
     output::print("")?;
@@ -40,9 +50,9 @@ pub(super) async fn account(mut client: Client, args: &AccountArgs) -> anyhow::R
     let rows = held.devices.iter().map(|device| {
         vec![
             device.device.to_string(),
-            week(device.seen_week),
+            units::week(device.seen_week),
             format!("{}, {}", units::count(device.envelopes, "envelope"), units::bytes(device.bytes)),
-            device.prekey_expires_at.map_or("none".into(), |at| format!("until {}", day(at))),
+            device.prekey_expires_at.map_or("none".into(), |at| format!("until {}", units::day(at))),
             if device.device == own { "this one".into() } else { String::new() },
         ]
     });
@@ -50,12 +60,6 @@ pub(super) async fn account(mut client: Client, args: &AccountArgs) -> anyhow::R
     Ok(0)
 }
 
-fn week(week: u64) -> String {
-    day(week.saturating_mul(WEEK))
-}
-
-/// The date alone.
-fn day(at: u64) -> String {
-    let time = units::time(at);
-    time.split(' ').next().unwrap_or_default().to_string()
+fn either_none(items: Vec<String>) -> String {
+    if items.is_empty() { "none".into() } else { items.join("; ") }
 }

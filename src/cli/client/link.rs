@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::super::{Failure, output, qr};
+use super::code::CodeArgs;
 use crate::client::{AccountLine, Client, Dial, LinkCode, Linking, Options, Origin};
 
 /// `restante client link`.
@@ -59,7 +60,10 @@ struct InviteArgs {
 #[derive(Debug, Args)]
 struct ApproveArgs {
     /// What `client link` shows on the new device.
-    code: String,
+    #[arg(value_name = "CODE")]
+    shown: String,
+    #[command(flatten)]
+    second: CodeArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -81,8 +85,8 @@ fn invite(client: &Client, args: &InviteArgs) -> anyhow::Result<u8> {
 }
 
 async fn approve(mut client: Client, args: ApproveArgs) -> anyhow::Result<u8> {
-    let code: LinkCode = args.code.parse()?;
-    let device = client.approve(&code).await?;
+    let code: LinkCode = args.shown.parse()?;
+    let device = args.second.elevated(&mut client, async |client| client.approve(&code).await).await?;
     if args.json {
         output::print_json(&json!({ "device": device, "digits": client.digits() }))?;
         return Ok(0);
