@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A fresh directory for one start of one system, gone at the end.
@@ -103,8 +104,13 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    pub(crate) fn stdout(&mut self) -> anyhow::Result<ChildStdout> {
-        self.child.stdout.take().context("nobody asked for its standard output")
+    /// The first line of its standard output, where that was asked for.
+    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
+        let stdout = self.child.stdout.take().context("nobody asked for its standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        ensure!(!line.is_empty(), "it ended: {}", self.last_words());
+        Ok(line)
     }
 
     /// Tries until it succeeds, for a minute, or until the process has ended.

@@ -40,7 +40,8 @@ impl Row {
     fn cells(&self, restante: Option<&Row>) -> Vec<String> {
         let show = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"));
         let (least, most) = self.rates().fold((f64::MAX, 0.0), |(least, most), rate| (rate.min(least), rate.max(most)));
-        let ratio = restante.filter(|restante| restante.name != self.name).and_then(|restante| restante.ratio_to(self));
+        let ratio =
+            restante.filter(|restante| !self.name.starts_with(&restante.name)).and_then(|restante| restante.ratio_to(self));
         let system = self.rounds.iter().flatten().filter_map(|outcome| outcome.system_cores).collect();
         vec![
             self.name.clone(),

@@ -1,7 +1,6 @@
 //! The relay itself, as it is shipped and with its defaults, and the web framework that it stands on, doing nothing with the
 //! same requests: `restante bench` serves that, so that both are of one build.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -91,9 +90,8 @@ impl Peer for Bare {
 
 /// The line of JSON that says where it listens.
 fn listening(child: &mut Started) -> anyhow::Result<SocketAddr> {
-    let mut line = String::new();
-    BufReader::new(child.stdout()?).read_line(&mut line)?;
-    let said: serde_json::Value = serde_json::from_str(&line).with_context(|| format!("it did not start: {line}"))?;
+    let line = child.line()?;
+    let said: serde_json::Value = serde_json::from_str(&line).with_context(|| format!("it says {line}"))?;
     let origin = said["origins"][0].as_str().or(said["listening"].as_str()).context("it does not say where it listens")?;
     Ok(origin.trim_start_matches("http://").parse()?)
 }
