@@ -82,7 +82,8 @@ has cargo || { say "error: the bench needs Rust"; exit 1; }
 has setpriv || { say "error: the bench needs setpriv (package util-linux)"; exit 1; }
 mkdir -p "$built"
 scratch="$(mktemp -d "$directory/restante-peers-XXXXXX")"
-trap 'rm -rf "$scratch"' EXIT
+# Again, where somebody who is being killed still writes.
+trap 'rm -rf "$scratch" 2>/dev/null || { sleep 1; rm -rf "$scratch"; }' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

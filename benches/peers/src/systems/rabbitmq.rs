@@ -50,6 +50,8 @@ impl Peer for RabbitMq {
         set("ENABLED_PLUGINS_FILE", &place.write("plugins", "[].\n")?);
         set("PID_FILE", &place.at("pid"));
         command.env("ERL_EPMD_PORT", &epmd).env("ERL_EPMD_ADDRESS", "127.0.0.1");
+        // The script becomes the server, and does not stay in front of it: what ends it ends the server.
+        command.env("RUNNING_UNDER_SYSTEMD", "1");
         let mut child = place.start(&mut command, false)?;
         let mut wire = child.until(|| greet(at))?;
         for mailbox in 0..MAILBOXES {
