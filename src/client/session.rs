@@ -128,6 +128,12 @@ impl Client {
         Error::Unreachable { origin: self.http.origin().to_string(), why: why.to_string() }
     }
 
+    /// Lets go of every connection: after a sleep they are dead, and nothing says so but a reply that never comes.
+    pub(super) fn redial(&mut self) -> Result<()> {
+        self.http = Http::new(&self.dial()?)?;
+        Ok(())
+    }
+
     pub(super) async fn session(&mut self) -> Result<SessionToken> {
         if let Some(session) = &self.session {
             return Ok(session.clone());

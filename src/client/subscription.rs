@@ -150,6 +150,10 @@ impl Subscription {
         if self.open.is_none() {
             return self.connect(client).await;
         }
+        if self.slept(client) {
+            client.redial()?;
+            return Err(client.lost("this machine slept"));
+        }
         if client.receipts_due_in() == Some(Duration::ZERO) {
             // What cannot go out now stays queued, and is due again later.
             client.send_due_receipts().await.ok();

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use restante::client::{
     Client, Clock, Delivery, Heard, Live, LiveSettings, Options, Origin, ReceiptSettings, Receipts, Subscription, Way, What,
@@ -10,6 +12,7 @@ use restante::protocol::ErrorCode;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::support::raw::{ask, patiently};
 use crate::support::relay::TestRelay;
@@ -258,4 +261,57 @@ async fn a_notice_is_heard_once_however_often_the_stream_begins() {
     assert_eq!(texts, ["after"]);
     assert!(!others.iter().any(|other| matches!(other, Heard::Events(_))));
     relay.stop().await;
+}
+
+/// Passes bytes on, until a machine sleeps: what was open then stays open, and nothing passes on it any more.
+async fn nap(to: SocketAddr, listener: TcpListener, naps: watch::Receiver<u32>) {
+    loop {
+        let Ok((mut from, _)) = listener.accept().await else { return };
+        let mut naps = naps.clone();
+        naps.mark_unchanged();
+        tokio::spawn(async move {
+            let Ok(mut to) = TcpStream::connect(to).await else { return };
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut from, &mut to) => {}
+                _ = naps.changed() => std::future::pending().await,
+            }
+        });
+    }
+}
+
+/// A laptop is shut for an hour: no byte says that its stream is dead, and its session is over. When it is opened again what
+/// came meanwhile is there, each message once.
+#[tokio::test]
+async fn a_machine_that_slept_misses_and_repeats_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let origin = format!("http://{}", listener.local_addr().expect("an address"));
+    let relay = TestRelay::with(|config| config.server.origins = vec![origin.clone()]).await;
+    let (sleep, naps) = watch::channel(0);
+    let tunnel = tokio::spawn(nap(relay.address, listener, naps));
+    let mut two = Two::at(&origin).await;
+    let slept = Arc::new(AtomicU64::new(0));
+    let clock = {
+        let slept = Arc::clone(&slept);
+        Clock::from_fn(move || Clock::system().now() + slept.load(Ordering::SeqCst))
+    };
+    two.alice = Client::open_with(two.alice.directory(), clock).await.expect("the same device");
+    // A receipt that is due makes it look at the clock every second, not every 15.
+    let soon = ReceiptSettings { receipts: Receipts::Read, delay_secs: (1, 1) };
+    two.alice.set_receipts(soon).await.expect("set");
+    two.write("good night").await;
+    assert_eq!(two.texts(1).await.0, ["good night"]);
+
+    sleep.send(1).expect("a tunnel");
+    slept.store(3_600, Ordering::SeqCst);
+    Client::open(two.alice.directory()).await.expect("the same device").logout().await.expect("its sessions are over");
+    two.bob = Client::open(two.bob.directory()).await.expect("a device that did not sleep");
+    two.write("one").await;
+    two.write("two").await;
+    let (texts, others) = two.texts(2).await;
+    assert_eq!(texts, ["one", "two"]);
+    assert!(!others.iter().any(|other| matches!(other, Heard::Events(_) | Heard::FellBack(_))), "{others:?}");
+    assert_eq!(two.ear.way(), Way::Stream);
+    two.alice.acknowledge().await.expect("acknowledged");
+    assert!(two.alice.receive(0).await.expect("nothing more").is_empty());
+    tunnel.abort();
 }

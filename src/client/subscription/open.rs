@@ -70,6 +70,13 @@ impl Subscription {
         }
     }
 
+    /// Whether the machine slept since this was asked last: then the stream is dead, and no byte says so.
+    pub(super) fn slept(&mut self, client: &Client) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        let now = client.clock.now();
+        now.saturating_sub(std::mem::replace(&mut open.ticked_at, now)) > SLEPT_SECS
+    }
+
     /// One thing that the relay says, or a moment in which it says nothing.
     pub(super) async fn listen(&mut self, client: &mut Client) -> Result<Outcome> {
         let Some(open) = &mut self.open else { return Ok(Outcome::On) };
@@ -78,10 +85,9 @@ impl Subscription {
         }
         let tick = client.receipts_due_in().map_or(TICK, |due| due.clamp(TICK_MIN, TICK));
         let said = tokio::time::timeout(tick, open.socket.hear()).await;
-        let slept = client.clock.now().saturating_sub(open.ticked_at) > SLEPT_SECS;
-        open.ticked_at = client.clock.now();
         let Ok(said) = said else {
-            if slept || open.heard_at.elapsed() > SILENCE_MAX {
+            if open.heard_at.elapsed() > SILENCE_MAX {
+                client.redial()?;
                 return Err(client.lost("nothing was heard of it for too long"));
             }
             return self.renew(client).await;
