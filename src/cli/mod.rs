@@ -45,7 +45,6 @@ mod target;
 mod units;
 
 use std::ffi::OsString;
-use std::future::Future;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -161,6 +160,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
 }
 
 /// Runs a command that needs no more than one thread.
+#[cfg(any(feature = "server", feature = "client"))]
 fn block_on(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
