@@ -40,6 +40,8 @@ pub mod crypto;
 #[cfg(feature = "server")]
 pub mod jobs;
 pub mod protocol;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

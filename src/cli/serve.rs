@@ -97,6 +97,8 @@ fn log(config: &Config) -> Result<(), ConfigError> {
             hint: Some("such as info, or info,restante::store=debug".into()),
         })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, on a full disk, is lost: to say so on stderr would panic.
+    let builder = builder.log_internal_errors(false);
     // An error means that a test of this process has set one before; that one will do.
     let _ = match config.log.format {
         LogFormat::Text => builder.with_ansi(output::colour_on_stderr()).try_init(),

@@ -68,6 +68,12 @@ pub fn check_key(key: &[u8; 32]) -> Result<(), WeakKey> {
 /// Verifies strictly: `S < L`, canonical `A` and `R` of full order, cofactorless.
 pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
     let key = VerifyingKey::from_bytes(key).map_err(|_| BadSignature)?;
+    #[cfg(feature = "sabotage")]
+    if crate::sabotage::on("verify_not_strict") {
+        #[expect(clippy::disallowed_methods, reason = "broken on purpose")]
+        let lax = ed25519_dalek::Verifier::verify(&key, message, &ed25519_dalek::Signature::from_bytes(signature));
+        return lax.map_err(|_| BadSignature);
+    }
     key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).map_err(|_| BadSignature)
 }
 

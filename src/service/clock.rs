@@ -76,6 +76,10 @@ impl Clock {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let expected = state.base + elapsed.saturating_sub(state.base_elapsed).as_secs();
         state.doubted = wall.abs_diff(expected) > JUMP_SECS;
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::on("jump_believed") {
+            state.doubted = false;
+        }
         let now = if state.doubted { expected } else { wall };
         if !state.doubted {
             // Follow a clock that is slewed: what counts as a jump is reckoned from here.

@@ -243,6 +243,8 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
 fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, now: u64) -> SqlResult<Acked> {
     let connection = tx.connection;
     let Some((id, _)) = mailbox_of(connection, device)? else { return Ok(Acked::Removed(0)) };
+    #[cfg(feature = "sabotage")]
+    let id = if crate::sabotage::on("foreign_ack") { id.max(2) - 1 } else { id };
     let mailbox = tx.memory.mailbox(connection, id)?;
     let highest = seqs.iter().copied().chain(through).max().unwrap_or(Seq(0)).0;
     if mailbox.not_given(highest) {

@@ -160,6 +160,10 @@ impl Mailbox {
             let tag = blob(row, 1).unwrap_or_default();
             mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, knock: row.get(3)?, share: None });
         }
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::on("seq_reused") {
+            mailbox.next_seq = mailbox.waiting.last_key_value().map_or(1, |(seq, _)| seq + 1);
+        }
         Ok(mailbox)
     }
 

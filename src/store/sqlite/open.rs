@@ -55,6 +55,12 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Pool)> {
     connection.execute_batch(&writer_only).map_err(refuse)?;
     // What a crash left in the log, deleted content among it.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refuse)?;
+    // The log has its name now, and that must outlive a power cut as what is in it does: SQLite syncs the directory with its
+    // first commit, and passes over a failure.
+    let named = File::open(&settings.dir).and_then(|dir| dir.sync_all());
+    named.map_err(|error| {
+        OpenError::io(&file, OpenErrorKind::CannotCreate, "the log's name could not be put on disk", &error)
+    })?;
     connection.busy_timeout(CHECKPOINT_WAIT).map_err(refuse)?;
     connection.wal_hook(Some(|_, pages| {
         LOG_PAGES.set(u64::try_from(pages).unwrap_or(0));
@@ -86,7 +92,14 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA temp_store=MEMORY;
          PRAGMA mmap_size=0;
          PRAGMA cell_size_check=ON;",
-    )
+    )?;
+    #[cfg(feature = "sabotage")]
+    for (kind, pragma) in [("synchronous_normal", "synchronous=NORMAL"), ("no_secure_delete", "secure_delete=OFF")] {
+        if crate::sabotage::on(kind) {
+            connection.execute_batch(&format!("PRAGMA {pragma}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn readers(file: &Path, count: u32) -> Result<Pool> {
@@ -134,6 +147,8 @@ fn create(dir: &Path, file: &Path) -> Result<()> {
         let detail = format!("the database could not be made: {}", super::fate::sentence(&error));
         OpenError::at(OpenErrorKind::CannotCreate, file, detail)
     })?;
+    // What is put in place must be what the next start takes.
+    inspect(&unfinished)?;
     let made = File::open(&unfinished).and_then(|made| made.sync_all());
     made.and_then(|()| fs::rename(&unfinished, file)).map_err(cannot)?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(cannot)
@@ -152,7 +167,9 @@ fn make_schema(file: &Path) -> rusqlite::Result<()> {
          COMMIT;",
         version()
     ))?;
-    // Into the file, and the log away.
+    // Into the file, and the log away: asked for, because closing does the same and says nothing of a failure. A file whose
+    // schema was left in a log of another name would be filled, and refused at the next start.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     connection.close().map_err(|(_, error)| error)
 }
 

@@ -5,7 +5,10 @@ use super::scan::{Named, paths};
 /// A floor, and what it may name outside itself. `config` and `protocol` are words: nothing runs there.
 const FLOORS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("lib", &["api", "jobs", "admin", "cli", "client", "config", "crypto", "protocol", "server", "service", "store"]),
+    (
+        "lib",
+        &["api", "jobs", "admin", "cli", "client", "config", "crypto", "protocol", "sabotage", "server", "service", "store"],
+    ),
     ("examples", &["client", "protocol"]),
     ("cli", &["server", "client", "admin", "config", "protocol"]),
     // The server reads the relay key and hands it down with the randomness.
@@ -13,11 +16,25 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("api", &["service", "protocol"]),
     ("jobs", &["service", "protocol"]),
     ("admin", &["service", "protocol"]),
-    ("service", &["store", "protocol", "crypto::sign", "crypto::exchange", "crypto::wrap", "crypto::locker", "crypto::random"]),
-    ("store", &["protocol"]),
+    (
+        "service",
+        &[
+            "store",
+            "protocol",
+            "crypto::sign",
+            "crypto::exchange",
+            "crypto::wrap",
+            "crypto::locker",
+            "crypto::random",
+            "sabotage",
+        ],
+    ),
+    ("store", &["protocol", "sabotage"]),
     ("client", &["protocol", "crypto"]),
     ("config", &["protocol"]),
-    ("crypto", &[]),
+    ("crypto", &["sabotage"]),
+    // What builds that are broken on purpose ask; not compiled into any other.
+    ("sabotage", &[]),
     ("protocol", &[]),
 ];
 
