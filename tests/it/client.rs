@@ -1,7 +1,7 @@
 //! The shipped client against real relays: what two people see, and what is left after a crash at the worst moment.
 
 mod commands;
-mod factor;
+pub(crate) mod factor;
 mod swallow;
 
 use std::path::Path;

@@ -41,7 +41,7 @@ fn refused(done: &Done, words: &str, hint: &str) {
 
 /// The code of so many steps from now; the binary goes by the machine's clock.
 #[expect(clippy::disallowed_methods, reason = "another process goes by the machine's clock")]
-fn code(secret: &str, steps: u64) -> String {
+pub(crate) fn code(secret: &str, steps: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     authenticator(secret).generate(now + 30 * steps).to_string()
 }
