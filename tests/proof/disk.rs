@@ -26,6 +26,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
         let place = Place::new(&dir).on(&in_memory(plan, "cap")).set("SERVER__DISK_BYTES_MAX", 16 << 20);
         refused += full(&place, None, &mut random).context("by disk_bytes_max")?;
         said.push("by disk_bytes_max");
+        // A disk that was asked every five seconds was full before it was asked again, and acknowledgements were refused, too.
         for (what, free) in [("by disk_free_bytes_min", 8 << 20), ("for real", 0)] {
             let dir = plan.dir.join(format!("tmpfs-{round}-{free}"));
             fs::create_dir(&dir)?;
@@ -76,7 +77,7 @@ fn full(place: &Place, filler: Option<&Path>, random: &mut Random) -> anyhow::Re
         }
     }
     make_room(&world, place, &relay, filler)?;
-    // Whether there is room is asked every few seconds.
+    // Whether there is room is not asked for every send.
     let begun = Instant::now();
     loop {
         match send(&mut line)? {
