@@ -26,17 +26,19 @@ INSERT INTO relay (id) VALUES (1);
 -- An account and its current device list, signed, as it travels. Reveals who has an account, with which devices.
 CREATE TABLE accounts (
   id INTEGER PRIMARY KEY,
-  -- The account id; NULL once the account is deleted and only the removal of its tokens is left to do.
+  -- The account id; NULL once the account is deleted and only the removal of its tokens and slots is left to do.
   account BLOB UNIQUE CHECK (length(account) = 32),
   -- Epoch and version stand in the list too; here, so that a send compares two numbers and parses nothing.
   epoch INTEGER NOT NULL,
   version INTEGER NOT NULL,
   list_key_certificate BLOB NOT NULL,
   list BLOB NOT NULL,
-  list_signature BLOB NOT NULL
+  list_signature BLOB NOT NULL,
+  -- 1 while the operator keeps its devices out and its mailboxes shut; nothing of it is deleted by that.
+  suspended INTEGER NOT NULL DEFAULT 0 CHECK (suspended IN (0, 1))
 ) STRICT;
 
--- Deleted accounts whose tokens are still being removed; empty but for moments.
+-- Deleted accounts whose tokens or slots are still being removed; empty but for moments.
 CREATE INDEX accounts_deleted ON accounts (id) WHERE account IS NULL;
 
 -- One device's queue. It outlives its device for as long as the removal of its envelopes takes.
@@ -81,18 +83,37 @@ CREATE TABLE removed_devices (
   hash BLOB PRIMARY KEY CHECK (length(hash) = 32)
 ) STRICT, WITHOUT ROWID;
 
+-- An account's second factor, where it is on. Reveals that it is, and within half a minute when it was last used.
+CREATE TABLE factors (
+  account INTEGER PRIMARY KEY REFERENCES accounts (id),
+  -- The TOTP secret, AES-256-GCM under the key in totp.key: from this file alone no code can be made.
+  secret BLOB NOT NULL CHECK (length(secret) = 48),
+  -- The highest step whose code was used, so that none is good twice: Unix time divided by 30.
+  step INTEGER NOT NULL
+) STRICT;
+
+-- What is left of its recovery codes, hashed with the account's id; 80 random bits each, so that a hash is nothing to guess at.
+CREATE TABLE recovery_codes (
+  account INTEGER NOT NULL REFERENCES factors (account),
+  hash BLOB NOT NULL CHECK (length(hash) = 32),
+  PRIMARY KEY (account, hash)
+) STRICT, WITHOUT ROWID;
+
 -- Delivery tokens, as the hash that their owner registered. Reveals how many contacts (and spare tokens) an account has,
 -- not whose they are. No envelope points here.
 CREATE TABLE tokens (
   hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
   account INTEGER NOT NULL REFERENCES accounts (id),
-  -- 1 contact, 2 once.
-  kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
+  -- 1 contact, 2 once, 3 knock.
+  kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3)),
   expires_at INTEGER,
   -- How many of its envelopes may wait in one mailbox, where its owner lowered that.
   envelopes_max INTEGER,
   -- A once token's one repeat tag, so that a retry is a repeat and another id is refused until it expires.
-  used_tag BLOB CHECK (length(used_tag) = 16)
+  used_tag BLOB CHECK (length(used_tag) = 16),
+  -- How many envelopes a knock token was registered for, and how many it still takes; both or none.
+  uses INTEGER,
+  uses_left INTEGER CHECK (uses_left BETWEEN 0 AND uses)
 ) STRICT, WITHOUT ROWID;
 
 -- Pages of an account's tokens by hash; expires_at rides along so that counting the live ones reads no row.
@@ -115,12 +136,33 @@ CREATE TABLE envelopes (
   -- SHA-256 over device id, seq, expires_at, repeat_tag, wrap and body, cut to 16: finds rot, not tampering.
   checksum BLOB NOT NULL,
   wrap BLOB NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  -- 1 for what came by a knock token. Those have a room of their own, whose bound must hold across restarts, and no token
+  -- stands here to tell them by. Reveals of an envelope that it is a stranger's first word, not whose. Outside the checksum:
+  -- a rotten one moves a count by one. Last in the row, and read without the pages of the body: 0 and 1 take no bytes.
+  knock INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE UNIQUE INDEX envelopes_mailbox_seq ON envelopes (mailbox, seq);
 -- Nearly free: neighbours share a key.
 CREATE INDEX envelopes_expires_at ON envelopes (expires_at);
+
+-- Names under which accounts can be found: a hash that only who guesses the name can make, and a record encrypted under the
+-- other half of the same derivation. Reveals which accounts can be found by a name. Short names can be guessed, at 64 MiB and
+-- some 0.1 s a guess.
+CREATE TABLE handles (
+  id INTEGER PRIMARY KEY,
+  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  -- Gone as soon as the handle is given up.
+  record BLOB CHECK (length(record) = 1024),
+  -- A handle given up is kept for who had it until this full hour.
+  held_until INTEGER,
+  CHECK ((record IS NULL) = (held_until IS NOT NULL))
+) STRICT;
+
+CREATE INDEX handles_account ON handles (account);
+CREATE INDEX handles_held_until ON handles (held_until) WHERE held_until IS NOT NULL;
 
 -- Codes that let somebody register, hashed; who used which is not kept.
 CREATE TABLE passes (
@@ -136,3 +178,18 @@ CREATE TABLE notice (
   set_at INTEGER NOT NULL,
   text TEXT NOT NULL
 ) STRICT;
+
+-- An account's small records of its own (its devices keep the contact list in one), sealed under keys that no relay has.
+-- A rowid table: contents of up to 64 KiB do not belong into an index.
+CREATE TABLE slots (
+  id INTEGER PRIMARY KEY,
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  -- Derived from a key of the account's devices: says nothing, and no other account's is like it.
+  slot BLOB NOT NULL CHECK (length(slot) = 32),
+  -- Goes up with every change. Reveals how often the account's devices changed it, though not when.
+  version INTEGER NOT NULL,
+  -- Ciphertext of one of four sizes; the size reveals roughly how much is in it. What it replaces is overwritten.
+  content BLOB NOT NULL CHECK (length(content) IN (1024, 4096, 16384, 65536))
+) STRICT;
+
+CREATE UNIQUE INDEX slots_account_slot ON slots (account, slot);

@@ -53,7 +53,9 @@ pub async fn run(relay: Relay, schedule: String) {
             () = relay.clock().sleep_until(next) => {}
         }
         relay.sweep_sessions();
+        relay.sweep_factors();
         relay.rotate_wraps();
+        relay.sweep_rates();
         let now = relay.clock().elapsed();
         if relay.purged_since(last) {
             last = now;
@@ -102,7 +104,7 @@ fn parse(schedule: &str) -> Result<Cron, NotASchedule> {
     parser.parse(schedule).map_err(|error| NotASchedule(error.to_string()))
 }
 
-/// How often sessions and wrap keys are looked at.
+/// How often sessions, second factors and wrap keys are looked at.
 const TICK: Duration = Duration::from_secs(60);
 /// However short the schedule, the watchdog waits a quarter of an hour.
 const WATCHDOG_SECS_MIN: u64 = 900;

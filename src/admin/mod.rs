@@ -1,8 +1,8 @@
-//! Floor 3: what only the operator may do: stats, purge, passes, the notice and a look at the relay's own rows.
+//! Floor 3: what only the operator may do: stats, purge, passes, accounts, the notice and a look at the relay's own rows.
 //!
 //! Two processes never write one database. Where a relay runs, an operator's command asks it over `admin.sock` in the data
 //! directory, which only the relay's own user can open; where none runs, the command opens the relay itself, under the
-//! lock. [`Target`] is either of the two. There is nothing here about one account, and no way to read an envelope.
+//! lock. [`Target`] is either of the two. Accounts are opaque ids with counts; there is no way to read an envelope.
 
 mod caller;
 mod routes;
@@ -17,10 +17,11 @@ pub use socket::{bind, serve};
 
 pub use crate::service::passes::{NewPass, PassItem};
 pub use crate::service::purge::{PurgeReport, PurgeRequest};
+pub use crate::service::roster::{AccountItem, AccountPage};
 pub use crate::service::stats::{Stats, TableRows};
 
-use crate::protocol::ErrorCode;
 use crate::protocol::info::{Info, Notice};
+use crate::protocol::{AccountId, ErrorCode};
 use crate::service::Relay;
 
 /// The socket's name in the data directory.
@@ -103,6 +104,13 @@ struct PassRevoked {
     revoked: bool,
 }
 
+/// Names an account by its id or the beginning of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountName {
+    account: String,
+}
+
 /// What the operator has to say to everybody.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +131,12 @@ pub async fn running(data: &Path) -> Result<Option<PathBuf>> {
         Ok(_) => Ok(Some(socket)),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(AdminError::NotAllowed(socket)),
         Err(_) => Ok(None),
+    }
+}
+
+impl AccountName {
+    fn of(beginning: &str) -> Self {
+        Self { account: beginning.to_string() }
     }
 }
 
@@ -168,6 +182,40 @@ impl Target {
                 Ok(reply.revoked)
             }
             Self::Stopped(relay) => Ok(relay.revoke_pass(code_or_hash).await?),
+        }
+    }
+
+    /// A page of accounts from `from` on.
+    pub async fn accounts(&self, from: Option<AccountId>) -> Result<AccountPage> {
+        match (self, from) {
+            (Self::Running(socket), None) => caller::get(socket, "/accounts").await,
+            (Self::Running(socket), Some(from)) => caller::get(socket, &format!("/accounts?from={from}")).await,
+            (Self::Stopped(relay), from) => Ok(relay.accounts(from).await?),
+        }
+    }
+
+    /// The one account whose id begins so.
+    pub async fn account(&self, beginning: &str) -> Result<AccountItem> {
+        match self {
+            Self::Running(socket) => caller::post(socket, "/accounts/find", &AccountName::of(beginning)).await,
+            Self::Stopped(relay) => Ok(relay.account_named(beginning).await?),
+        }
+    }
+
+    /// Keeps an account out, or lets it in again.
+    pub async fn suspend_account(&self, beginning: &str, suspended: bool) -> Result<AccountItem> {
+        let path = if suspended { "/accounts/suspend" } else { "/accounts/resume" };
+        match self {
+            Self::Running(socket) => caller::post(socket, path, &AccountName::of(beginning)).await,
+            Self::Stopped(relay) => Ok(relay.suspend_account(beginning, suspended).await?),
+        }
+    }
+
+    /// Deletes an account and all that is its.
+    pub async fn delete_account(&self, beginning: &str) -> Result<AccountItem> {
+        match self {
+            Self::Running(socket) => caller::post(socket, "/accounts/delete", &AccountName::of(beginning)).await,
+            Self::Stopped(relay) => Ok(relay.remove_account(beginning).await?),
         }
     }
 

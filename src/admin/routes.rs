@@ -9,8 +9,8 @@ use warp::http::StatusCode;
 use warp::reply::{Json, Reply, WithStatus, json, with_status};
 use warp::{Filter, body, get, path, post, query};
 
-use super::{NoticeCleared, NoticeText, PassName, PassRequest, PassRevoked, PurgeRequest};
-use crate::protocol::{ErrorCode, Problem};
+use super::{AccountName, NoticeCleared, NoticeText, PassName, PassRequest, PassRevoked, PurgeRequest};
+use crate::protocol::{AccountId, ErrorCode, Problem};
 use crate::service::{Error, Relay};
 
 type Answer = WithStatus<Json>;
@@ -34,6 +34,13 @@ pub(super) fn routes(relay: Relay) -> BoxedFilter<(impl Reply,)> {
     let queries = stats.or(info).unify().or(rows).unify().or(passes).unify();
     let passes = create.or(revoke).unify();
     let notices = set_notice.or(clear_notice).unify();
+    let list = call(path!("accounts").and(get()).boxed()).and(query()).then(accounts).boxed();
+    let find = send(path!("accounts" / "find").and(post()).boxed()).then(account).boxed();
+    let suspend = send(path!("accounts" / "suspend").and(post()).boxed()).then(suspend_account).boxed();
+    let resume = send(path!("accounts" / "resume").and(post()).boxed()).then(resume_account).boxed();
+    let delete = send(path!("accounts" / "delete").and(post()).boxed()).then(delete_account).boxed();
+    let accounts = list.or(find).unify().or(suspend).unify().or(resume).unify().or(delete).unify();
+    let queries = queries.or(accounts).unify();
     queries.or(purge).unify().or(passes).unify().or(notices).unify().boxed()
 }
 
@@ -75,6 +82,43 @@ async fn create_pass(relay: Relay, body: Bytes) -> Answer {
 async fn revoke_pass(relay: Relay, body: Bytes) -> Answer {
     match parse::<PassName>(&body) {
         Ok(name) => answer(relay.revoke_pass(&name.pass).await.map(|revoked| PassRevoked { revoked })),
+        Err(refusal) => refusal,
+    }
+}
+
+#[derive(Deserialize)]
+struct AccountsQuery {
+    from: Option<AccountId>,
+}
+
+async fn accounts(relay: Relay, query: AccountsQuery) -> Answer {
+    answer(relay.accounts(query.from).await)
+}
+
+async fn account(relay: Relay, body: Bytes) -> Answer {
+    match parse::<AccountName>(&body) {
+        Ok(name) => answer(relay.account_named(&name.account).await),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn suspend_account(relay: Relay, body: Bytes) -> Answer {
+    match parse::<AccountName>(&body) {
+        Ok(name) => to_its_end(async move { relay.suspend_account(&name.account, true).await }).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn resume_account(relay: Relay, body: Bytes) -> Answer {
+    match parse::<AccountName>(&body) {
+        Ok(name) => to_its_end(async move { relay.suspend_account(&name.account, false).await }).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn delete_account(relay: Relay, body: Bytes) -> Answer {
+    match parse::<AccountName>(&body) {
+        Ok(name) => to_its_end(async move { relay.remove_account(&name.account).await }).await,
         Err(refusal) => refusal,
     }
 }

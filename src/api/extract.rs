@@ -14,8 +14,9 @@ use super::error::ApiError;
 use super::routes::{Auth, Route};
 use super::strict::Strict;
 use crate::protocol::envelopes::ReceiveQuery;
+use crate::protocol::slots::{SLOT_ID, version_of};
 use crate::protocol::stream::ClientFrame;
-use crate::protocol::{ErrorCode, SessionToken};
+use crate::protocol::{ErrorCode, SessionToken, SlotId};
 use crate::service::rates::Prefix;
 use crate::service::{Relay, Session};
 
@@ -67,6 +68,7 @@ pub fn session(relay: &Relay, route: &Route, headers: &HeaderMap) -> Result<Opti
             let token = single.and_then(|text| text.strip_prefix("Bearer ")).and_then(|text| text.parse::<SessionToken>().ok());
             // A bearer of no session at all stands for one that is malformed: the same work, the same answer.
             let session = relay.authenticate(&token.unwrap_or(SessionToken([0; 32])))?;
+            relay.rate_device(&session)?;
             Ok(Some(session))
         }
     }
@@ -140,6 +142,39 @@ pub fn frame(text: &[u8]) -> Result<ClientFrame, ApiError> {
         return Err(ApiError::new(ErrorCode::BadRequest, "a frame is one JSON object"));
     }
     json(text)
+}
+
+/// The slot that a request is about.
+pub fn slot_id(headers: &HeaderMap) -> Result<SlotId, ApiError> {
+    let detail = "the header `Slot-Id` stands once: 32 bytes as base64url without padding";
+    let slot = single(headers, SLOT_ID).and_then(|text| text.parse().ok());
+    slot.ok_or_else(|| ApiError::new(ErrorCode::BadRequest, detail))
+}
+
+/// What a slot must be for its change: of a version, or not there yet.
+pub fn slot_condition(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let bad = |detail| ApiError::new(ErrorCode::BadRequest, detail);
+    match (headers.contains_key(header::IF_MATCH), headers.contains_key(header::IF_NONE_MATCH)) {
+        (true, false) => {
+            let version = single(headers, header::IF_MATCH.as_str()).and_then(version_of);
+            version.map(Some).ok_or_else(|| bad("`If-Match` stands once: a version as `ETag` gave it, in double quotes"))
+        }
+        (false, true) => match single(headers, header::IF_NONE_MATCH.as_str()) {
+            Some("*") => Ok(None),
+            _ => Err(bad("`If-None-Match` stands once, and is `*`")),
+        },
+        _ => {
+            let detail = "a slot is changed with one of `If-Match: \"version\"` and `If-None-Match: *`";
+            Err(ApiError::new(ErrorCode::ConditionNeeded, detail))
+        }
+    }
+}
+
+/// The value of a header that stands exactly once and is text.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut given = headers.get_all(name).iter();
+    let first = given.next()?;
+    if given.next().is_none() { first.to_str().ok() } else { None }
 }
 
 /// The query of a receive: `wait`, `limit`, `after`, each once at most, decimal digits.

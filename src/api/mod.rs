@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod extract;
+pub mod parked;
 pub mod routes;
 mod socket;
 pub mod stream;

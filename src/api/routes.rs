@@ -9,15 +9,19 @@ use bytes::Buf;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
 use warp::filters::BoxedFilter;
-use warp::http::{HeaderMap, Method, StatusCode, header};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::error::{ApiError, json};
 use super::extract::{self, Caller};
-use super::{stream, web};
+use super::{parked, stream, web};
+use crate::protocol::accounts::DeletedReply;
+use crate::protocol::handles::ReleaseHandleRequest;
+use crate::protocol::slots::{DeleteSlotRequest, PUT_SLOT_BYTES_MAX, etag};
 use crate::protocol::{ErrorCode, Limits};
+use crate::service::stream::Received;
 use crate::service::{Relay, Session};
 
 /// One route.
@@ -40,6 +44,8 @@ pub enum Body {
     None,
     /// A few fields, or a page of token hashes.
     Small,
+    /// A slot's content.
+    Slot,
     /// A body for every device of an account.
     Send,
 }
@@ -50,6 +56,7 @@ impl Body {
         match self {
             Self::None => 0,
             Self::Small => SMALL_BODY_BYTES_MAX.min(limits.request_bytes_max()),
+            Self::Slot => PUT_SLOT_BYTES_MAX,
             Self::Send => limits.request_bytes_max(),
         }
     }
@@ -110,6 +117,10 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v1/auth/login" Public Small, |call| ok(&call.relay.login(&extract::json(&call.body)?, call.caller.0).await?)),
     route!(GET "/v1/sessions" Session None, |call| ok(&call.relay.sessions(call.session()?))),
     route!(POST "/v1/sessions/revoke" Session Small, |call| ok(&call.relay.revoke_sessions(call.session()?, &extract::json(&call.body)?)?)),
+    route!(POST "/v1/session/elevate" Session Small, |call| ok(&call.relay.elevate(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/totp/generate" Session Small, |call| ok(&call.relay.generate_totp(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/totp/confirm" Session Small, |call| ok(&call.relay.confirm_totp(call.session()?, &extract::json(&call.body)?).await?)),
+    route!(POST "/v1/totp/remove" Session Small, |call| ok(&call.relay.remove_totp(call.session()?, &extract::json(&call.body)?).await?)),
     route!(POST "/v1/accounts" Public Small, |call| {
         Ok(json(StatusCode::CREATED, &call.relay.register(&extract::json(&call.body)?, call.caller.0).await?))
     }),
@@ -122,11 +133,38 @@ pub const ROUTES: &[Route] = &[
     route!(POST "/v1/tokens/revoke" Session Small, |call| ok(&call.relay.revoke_tokens(call.session()?, &extract::json(&call.body)?).await?)),
     route!(PUT "/v1/keys" Session Small, |call| ok(&call.relay.put_key(call.session()?, &extract::json(&call.body)?).await?)),
     route!(POST "/v1/keys" Anonymous Small, |call| ok(&call.relay.keys(&extract::json(&call.body)?).await?)),
-    route!(POST "/v1/envelopes" Anonymous Send, |call| {
-        Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?).await?))
+    route!(PUT "/v1/handle" Session Small, |call| ok(&call.relay.put_handle(call.session()?, extract::json(&call.body)?).await?)),
+    route!(POST "/v1/handle/release" Session Small, |call| {
+        let ReleaseHandleRequest {} = extract::json(&call.body)?;
+        ok(&call.relay.release_handle(call.session()?).await?)
     }),
-    route!(GET "/v1/envelopes" Session None, |call| ok(&call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await?)),
+    route!(POST "/v1/handles/lookup" Anonymous Small, |call| {
+        ok(&call.relay.lookup_handle(&extract::json(&call.body)?, call.caller.0).await?)
+    }),
+    route!(POST "/v1/envelopes" Anonymous Send, |call| {
+        Ok(json(StatusCode::ACCEPTED, &call.relay.send(extract::json(&call.body)?, call.caller.0).await?))
+    }),
+    route!(GET "/v1/envelopes" Session None, |call| {
+        match call.relay.receive(call.session()?, extract::receive_query(&call.query)?).await? {
+            Received::Page(page) => ok(&page),
+            Received::Nothing(poll) => Ok(parked::reply(settled("/v1/envelopes", async { ok(&poll.page().await?) }))),
+        }
+    }),
     route!(POST "/v1/envelopes/ack" Session Small, |call| ok(&call.relay.ack_beside_stream(call.session()?, extract::json(&call.body)?).await?)),
+    route!(GET "/v1/slot" Session None, |call| {
+        let slot = call.relay.slot(call.session()?, extract::slot_id(&call.headers)?).await?;
+        tagged(slot.version, &slot)
+    }),
+    route!(PUT "/v1/slot" Session Slot, |call| {
+        let (slot, version) = (extract::slot_id(&call.headers)?, extract::slot_condition(&call.headers)?);
+        let put = call.relay.put_slot(call.session()?, slot, version, extract::json(&call.body)?).await?;
+        tagged(put.version, &put)
+    }),
+    route!(POST "/v1/slot/delete" Session Small, |call| {
+        let slot = extract::slot_id(&call.headers)?;
+        let DeleteSlotRequest {} = extract::json(&call.body)?;
+        ok(&DeletedReply { deleted: call.relay.delete_slot(call.session()?, slot).await? })
+    }),
     route!(GET "/v1/stream" Public None, |call| {
         web::may_stream(&call.relay, &call.headers)?;
         stream::upgrade(&call.method, &call.headers)
@@ -183,17 +221,22 @@ async fn answer<B: Buf, E>(
     caller: Caller,
     stream: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let handled = AssertUnwindSafe(async move {
+    let handled = async move {
         let session = extract::session(&relay, route, &headers)?;
         let body = extract::body(&relay, route, &headers, stream).await?;
         if route.template != "/v1/envelopes" || route.method != Method::GET {
             extract::no_query(&query)?;
         }
         (route.handler)(Call { relay, session, caller, method, headers, query, body }).await
-    });
+    };
+    settled(route.template, handled).await
+}
+
+/// The reply that a handler comes to, however it ends.
+async fn settled(template: &'static str, handled: impl Future<Output = Result<Response, ApiError>>) -> Response {
     // A panic in a handler is this request's misfortune alone.
-    let outcome = handled.catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(route = route.template, "a handler panicked");
+    let outcome = AssertUnwindSafe(handled).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(route = template, "a handler panicked");
         Err(ApiError::new(ErrorCode::Internal, "the relay failed at this request"))
     });
     outcome.unwrap_or_else(ApiError::reply)
@@ -221,6 +264,15 @@ fn elsewhere() -> BoxedFilter<(Response,)> {
 
 fn ok(value: &impl serde::Serialize) -> Result<Response, ApiError> {
     Ok(json(StatusCode::OK, value))
+}
+
+/// With the version of a slot as its entity tag.
+fn tagged(version: u64, value: &impl serde::Serialize) -> Result<Response, ApiError> {
+    let mut reply = json(StatusCode::OK, value);
+    if let Ok(tag) = HeaderValue::from_str(&etag(version)) {
+        reply.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(reply)
 }
 
 /// 1,000 token hashes are 46,000 characters.

@@ -1,12 +1,21 @@
 //! `restante client …`: an account's device on the command line, over the client library and nothing else.
 
 mod account;
+mod code;
 mod contacts;
+mod devices;
 mod doctor;
+mod doors;
+mod handle;
+mod held;
+mod invites;
+mod link;
 mod live;
 mod receipts;
 mod receive;
 mod send;
+mod sessions;
+mod totp;
 
 use std::path::PathBuf;
 
@@ -32,10 +41,26 @@ enum ClientCommand {
     Init(account::InitArgs),
     /// Say who this is, and at which relay.
     Whoami(account::WhoamiArgs),
-    /// Make a link that lets one person write to you.
-    Invite(contacts::InviteArgs),
+    /// Make a link that lets one person, or several, write to you.
+    Invite(invites::InviteArgs),
+    /// List the links that are still open, or take them back.
+    Invites(invites::InvitesArgs),
     /// Add the person who gave you a link.
     Add(contacts::AddArgs),
+    /// Take a name under which you can be found, show it, or give it up.
+    Handle(handle::HandleArgs),
+    /// Ask somebody with a handle to let you write to them.
+    Knock(doors::KnockArgs),
+    /// List who knocks at your door and waits for a word.
+    Knocks(doors::KnocksArgs),
+    /// Let somebody in who knocks.
+    Accept(doors::AcceptArgs),
+    /// Forget a knock; who knocked is not told.
+    Decline(doors::DeclineArgs),
+    /// Stop hearing somebody, or list who is not heard.
+    Block(doors::BlockArgs),
+    /// Hear somebody again.
+    Unblock(doors::UnblockArgs),
     /// List the people you write to.
     Contacts(contacts::ContactsArgs),
     /// Send a message; it waits up to seven days.
@@ -50,6 +75,12 @@ enum ClientCommand {
     Live(live::LiveArgs),
     /// Tell a contact who is there that you are writing.
     Typing(live::TypingArgs),
+    /// Make this a device of an account that you have on another one.
+    Link(link::LinkArgs),
+    /// List the account's devices, or remove one.
+    Devices(devices::DevicesArgs),
+    /// Show an account's digits: compare them with what its owner sees.
+    Digits(devices::DigitsArgs),
     /// Forget a contact; from then on they cannot write to you.
     Revoke(contacts::RevokeArgs),
     /// Take the account back with its 24 words, on a new device.
@@ -58,6 +89,13 @@ enum ClientCommand {
     Export(account::ExportArgs),
     /// Make a profile of an exported file.
     Import(account::ImportArgs),
+    /// Show everything that the relay holds on the account.
+    Account(held::AccountArgs),
+    /// List where the account is logged in, and end sessions.
+    Sessions(sessions::SessionsArgs),
+    /// A second factor, for what a stolen phone could destroy.
+    #[command(subcommand)]
+    Totp(totp::TotpCommand),
     /// Look for what is wrong: reach, clock, key, list, tokens.
     Doctor(doctor::DoctorArgs),
     /// End this device's sessions at the relay.
@@ -75,7 +113,15 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<u8> {
     match args.command {
         ClientCommand::Init(args) => account::init(&profile, args).await,
         ClientCommand::Whoami(args) => account::whoami(&Client::open(&profile).await?, &args),
-        ClientCommand::Invite(args) => contacts::invite(Client::open(&profile).await?, args).await,
+        ClientCommand::Invite(args) => invites::invite(Client::open(&profile).await?, args).await,
+        ClientCommand::Invites(args) => invites::invites(Client::open(&profile).await?, args).await,
+        ClientCommand::Handle(args) => handle::handle(Client::open(&profile).await?, args).await,
+        ClientCommand::Knock(args) => doors::knock(Client::open(&profile).await?, args).await,
+        ClientCommand::Knocks(args) => doors::knocks(&Client::open(&profile).await?, &args),
+        ClientCommand::Accept(args) => doors::accept(Client::open(&profile).await?, args).await,
+        ClientCommand::Decline(args) => doors::decline(Client::open(&profile).await?, args).await,
+        ClientCommand::Block(args) => doors::block(Client::open(&profile).await?, args).await,
+        ClientCommand::Unblock(args) => doors::unblock(Client::open(&profile).await?, args).await,
         ClientCommand::Add(args) => contacts::add(Client::open(&profile).await?, args).await,
         ClientCommand::Contacts(args) => contacts::list(&Client::open(&profile).await?, &args),
         ClientCommand::Send(args) => send::send(Client::open(&profile).await?, args).await,
@@ -84,10 +130,16 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<u8> {
         ClientCommand::Receipts(args) => receipts::receipts(Client::open(&profile).await?, args).await,
         ClientCommand::Live(args) => live::live(Client::open(&profile).await?, args).await,
         ClientCommand::Typing(args) => live::typing(Client::open(&profile).await?, args).await,
+        ClientCommand::Link(args) => link::link(&profile, args).await,
+        ClientCommand::Devices(args) => devices::devices(Client::open(&profile).await?, args).await,
+        ClientCommand::Digits(args) => devices::digits(&Client::open(&profile).await?, &args),
         ClientCommand::Revoke(args) => contacts::revoke(Client::open(&profile).await?, args).await,
         ClientCommand::Recover(args) => account::recover(&profile, args).await,
         ClientCommand::Export(args) => account::export(Client::open(&profile).await?, args).await,
         ClientCommand::Import(args) => account::import(&profile, args).await,
+        ClientCommand::Account(args) => held::account(Client::open(&profile).await?, &args).await,
+        ClientCommand::Sessions(args) => sessions::sessions(Client::open(&profile).await?, args).await,
+        ClientCommand::Totp(command) => totp::totp(Client::open(&profile).await?, command).await,
         ClientCommand::Doctor(args) => doctor::doctor(Client::open(&profile).await?, args).await,
         ClientCommand::Logout => account::logout(Client::open(&profile).await?).await,
         ClientCommand::Delete(args) => account::delete(Client::open(&profile).await?, &args).await,
@@ -124,6 +176,7 @@ const AFTER_HELP: &str = "\
 Examples:
   restante client init --relay http://127.0.0.1:8484
   restante client invite                       prints a link; give it to one person
+  restante client handle set alice             now others can find you: `knock alice TEXT`
   restante client add bob 'restante:1?…'       the link that Bob gave you
   restante client send bob \"see you at eight\"
   git log -1 | restante client send bob -

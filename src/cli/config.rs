@@ -9,7 +9,7 @@ use super::{output, units};
 use crate::config::{ConfigError, DEFAULT_TEXT, Flag, Loaded, Problem, Source, Sources};
 
 /// The flags that name a configuration and change it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Configuration")]
 pub(super) struct ConfigArgs {
     /// Read this file instead of ./relay.toml or /etc/restante/relay.toml.

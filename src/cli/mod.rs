@@ -5,6 +5,8 @@
 //! hint and turns into one.
 
 #[cfg(feature = "server")]
+mod account;
+#[cfg(feature = "server")]
 mod bench;
 #[cfg(feature = "server")]
 mod check;
@@ -31,6 +33,8 @@ mod output;
 mod pass;
 #[cfg(feature = "server")]
 mod purge;
+#[cfg(feature = "client")]
+mod qr;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]
@@ -41,7 +45,6 @@ mod target;
 mod units;
 
 use std::ffi::OsString;
-use std::future::Future;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -79,6 +82,10 @@ enum Command {
     #[cfg(feature = "server")]
     #[command(subcommand)]
     Pass(pass::PassCommand),
+    /// List, suspend, resume and delete accounts, by their opaque ids.
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Say something to everybody who uses the relay.
     #[cfg(feature = "server")]
     #[command(subcommand)]
@@ -127,6 +134,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         #[cfg(feature = "server")]
         Command::Pass(command) => block_on(pass::run(command)),
         #[cfg(feature = "server")]
+        Command::Account(command) => block_on(account::run(command)),
+        #[cfg(feature = "server")]
         Command::Notice(command) => block_on(notice::run(command)),
         #[cfg(feature = "server")]
         Command::Purge(args) => block_on(purge::run(args)),
@@ -151,6 +160,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
 }
 
 /// Runs a command that needs no more than one thread.
+#[cfg(any(feature = "server", feature = "client"))]
 fn block_on(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
@@ -170,6 +180,7 @@ Examples:
   restante stats --json                        totals, whether the relay runs or not
   restante purge --older-than 3d --dry-run     what a purge would remove
   restante pass create --uses 5 --expires 2d   a code for five registrations
+  restante account suspend 8sK2                keeps the account whose id begins so out
   restante notice set 'down on Sunday'         what clients show, as the operator's words
   restante bench send idle --json              what a relay bears on this machine
 

@@ -56,6 +56,12 @@ pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Asks something on stderr; the answer comes on the same line.
+#[cfg(feature = "client")]
+pub(super) fn ask(prompt: &str) {
+    let _ = write!(io::stderr(), "{prompt}");
+}
+
 /// Says what failed, and what to do about it.
 pub(super) fn error(message: &str, hint: Option<&str>) {
     let (red, cyan, plain) = if colour_on_stderr() { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };

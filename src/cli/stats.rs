@@ -40,6 +40,11 @@ fn table(stats: &Stats) -> Vec<(&'static str, String)> {
     } else {
         "in step with the wall clock"
     };
+    let proxy = if stats.proxy_suspected {
+        "all clients seem to come through one that is not named: set server.trusted_proxies"
+    } else {
+        "none that should be named and is not"
+    };
     vec![
         ("waiting", format!("{}, {}", units::count(totals.envelopes, "envelope"), units::bytes(totals.envelope_bytes))),
         ("oldest wait", oldest),
@@ -51,5 +56,6 @@ fn table(stats: &Stats) -> Vec<(&'static str, String)> {
         ("damaged rows", totals.damaged.to_string()),
         ("last purge", purged),
         ("clock", clock.into()),
+        ("proxy", proxy.into()),
     ]
 }

@@ -62,6 +62,16 @@ pub(super) fn time(secs: u64) -> String {
     time.map_or_else(|| format!("{secs} s"), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
+/// `2027-01-14`: the day on which a week of the protocol begins.
+pub(super) fn week(number: u64) -> String {
+    day(number.saturating_mul(604_800))
+}
+
+/// `2027-01-15`.
+pub(super) fn day(secs: u64) -> String {
+    time(secs).split(' ').next().unwrap_or_default().to_string()
+}
+
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 /// Far beyond everything that a relay keeps, far below what overflows a sum.
 const SPAN_SECS_MAX: u64 = 3_650 * 86_400;
@@ -91,5 +101,7 @@ mod tests {
         assert_eq!(about(200), "3 minutes");
         assert_eq!(count(1, "envelope"), "1 envelope");
         assert_eq!(time(1_800_000_000), "2027-01-15 08:00:00 UTC");
+        assert_eq!(week(1_800_000_000 / 604_800), "2027-01-14");
+        assert_eq!(day(1_800_000_000), "2027-01-15");
     }
 }

@@ -14,6 +14,7 @@ use super::profile::Profile;
 use super::secret::Secret;
 use super::session::{Challenge, info, relay_key_changed};
 use super::state::{PinnedRelay, State};
+use super::sync::sync_key;
 use super::words::Words;
 use crate::crypto::sign::KeyPair;
 use crate::protocol::accounts::{
@@ -21,7 +22,7 @@ use crate::protocol::accounts::{
 };
 use crate::protocol::info::Info;
 use crate::protocol::tokens::{ListTokensReply, ListTokensRequest};
-use crate::protocol::{AccountId, DeviceId, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
+use crate::protocol::{AccountId, Bytes, DeviceId, DeviceList, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
 
 /// What an account is made, or recovered, with.
 #[derive(Debug, Clone)]
@@ -86,9 +87,10 @@ impl Client {
         let relay = pinned(&http, &options, &said)?;
         let account_key = KeyPair::generate();
         let keys = Keys::generate();
-        let list = keys.list(&account_key, 1, Hash::ZERO);
+        let list = keys.list(&account_key, FIRST_EPOCH, Hash::ZERO);
         register(&http, &relay.key, &keys, &list, options.pass.as_deref()).await?;
-        let state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
+        let mut state = fresh(relay, options.name.clone(), AccountId(account_key.public()), keys, list);
+        state.hold_sync_key(sync_key(&account_key, FIRST_EPOCH));
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
         client.renew_prekey().await?;
@@ -97,8 +99,9 @@ impl Client {
         Ok((client, Words::of(&account_key)))
     }
 
-    /// Takes the account back with its words: a new device, and no other from now on. An empty profile becomes the
-    /// account's; one that holds the account keeps its contacts.
+    /// Takes the account back with its words: a new device, and no other from now on. Contacts come back from what the
+    /// account's devices kept together at the relay, and are told; where nothing is there, or nothing that opens, an empty
+    /// profile begins without any.
     pub async fn recover(directory: &Path, options: Options, words: &Words) -> Result<Self> {
         let profile = Profile::create(directory)?;
         let _lock = profile.lock().await?;
@@ -118,26 +121,34 @@ impl Client {
         }
         let keys = Keys::generate();
         let known = before.as_ref().map(|before| before.device_list.clone());
-        let list = take_over(&http, &relay.key, &account_key, &keys, known, options.pass.as_deref()).await?;
+        let (list, epoch_before) = take_over(&http, &relay.key, &account_key, &keys, known, options.pass.as_deref()).await?;
         let name = options.name.clone();
-        let state = match before {
+        let mut state = match before {
             Some(before) => with_new_device(before, keys, list),
             None => fresh(relay, name, account, keys, list),
         };
-        let anew = state.contacts.is_empty();
+        state.hold_sync_key(sync_key(&account_key, state.own_list().epoch));
+        let empty = state.contacts.is_empty();
         profile.save(&state)?;
         let mut client = Self::of(profile, state, http, options.clock);
         client.renew_prekey().await?;
-        if anew {
-            client.revoke_every_token().await?;
+        let found = client.bring_back(|epoch| sync_key(&account_key, epoch), epoch_before).await?;
+        if options.name.is_some() {
+            client.state.name = options.name;
         }
+        if found || empty {
+            client.revoke_unknown_tokens().await?;
+        }
+        client.keep().await;
+        client.state.tell_contacts(client.clock.now());
         client.fill_pool().await?;
         client.take_notice_of(&said)?;
         Ok(client)
     }
 
-    /// Deletes the account at the relay, with everything that waits for it, and the profile's state.
-    pub async fn delete(mut self) -> Result<()> {
+    /// Deletes the account at the relay, with everything that waits for it, and the profile's state. Nothing can be
+    /// done with the client afterwards.
+    pub async fn delete(&mut self) -> Result<()> {
         let _lock = self.enter().await?;
         let challenge = Challenge::of(&self.http, self.state.device_id(), &self.state.relay.key).await?;
         let proof = challenge.proof().delete_account(&self.state.account);
@@ -147,22 +158,24 @@ impl Client {
         self.profile.forget()
     }
 
-    /// Whoever held a token is unknown to a recovered profile; nobody could be told from anybody.
-    async fn revoke_every_token(&mut self) -> Result<()> {
+    /// Whoever holds a token that a recovered profile does not know could not be told from anybody.
+    async fn revoke_unknown_tokens(&mut self) -> Result<()> {
+        let known = self.state.tokens_in_use();
+        let mut request = ListTokensRequest::default();
         loop {
-            let page: ListTokensReply =
-                self.authed(Method::POST, "/v1/tokens/list", Some(&ListTokensRequest::default())).await?;
-            if page.tokens.is_empty() {
-                return Ok(());
+            let page: ListTokensReply = self.authed(Method::POST, "/v1/tokens/list", Some(&request)).await?;
+            let unknown = page.tokens.iter().map(|token| token.hash).filter(|hash| !known.contains(hash));
+            self.state.revoking.extend(unknown);
+            request.after = page.tokens.last().map(|token| token.hash);
+            if !page.more {
+                return self.send_revocations().await;
             }
-            self.state.revoking = page.tokens.iter().map(|token| token.hash).collect();
-            self.send_revocations().await?;
         }
     }
 }
 
 /// Checks that the relay is the one that was asked for, and remembers it.
-fn pinned(http: &Http, options: &Options, info: &Info) -> Result<PinnedRelay> {
+pub(super) fn pinned(http: &Http, options: &Options, info: &Info) -> Result<PinnedRelay> {
     if let Some(expected) = &options.relay_key {
         let is_it = match expected.parse::<RelayKey>() {
             Ok(key) => key == info.relay_key,
@@ -205,14 +218,13 @@ async fn take_over(
     keys: &Keys,
     known: Option<SignedList>,
     pass: Option<&str>,
-) -> Result<SignedList> {
+) -> Result<(SignedList, Option<u32>)> {
     let account = AccountId(account_key.public());
     let mut current = known;
     for _ in 0..TAKE_OVERS_MAX {
-        let (epoch, previous) = match &current {
-            Some(list) => (lists::verify(list)?.epoch.saturating_add(1), list.hash()),
-            None => (1, Hash::ZERO),
-        };
+        let before = current.as_ref().map(|list| Ok((lists::verify(list)?.epoch, list.hash()))).transpose()?;
+        let (epoch, previous) = before.map_or((FIRST_EPOCH, Hash::ZERO), |(epoch, hash)| (epoch.saturating_add(1), hash));
+        let epoch_before = before.map(|(epoch, _)| epoch);
         let list = keys.list(account_key, epoch, previous);
         let challenge = Challenge::of(http, keys.device_id(), relay).await?;
         let proof = challenge.proof().recover(&account, &list.hash());
@@ -224,10 +236,10 @@ async fn take_over(
         };
         let answer: Result<ListReply> = http.post(Lane::Session(None), "/v1/account/recover", &request).await;
         match answer {
-            Ok(_) => return Ok(list),
+            Ok(_) => return Ok((list, epoch_before)),
             Err(Error::Refused(problem)) if problem.code == ErrorCode::NoSuchAccount => {
                 register(http, relay, keys, &list, pass).await?;
-                return Ok(list);
+                return Ok((list, None));
             }
             Err(Error::Refused(problem)) if problem.code == ErrorCode::DeviceListConflict => {
                 let shown = problem.device_list.ok_or(Error::Untrue("the relay names a conflict and shows no list"))?;
@@ -236,7 +248,7 @@ async fn take_over(
                 }
                 // A lost reply: the list is in place.
                 if shown == list {
-                    return Ok(list);
+                    return Ok((list, epoch_before));
                 }
                 current = Some(shown);
             }
@@ -244,6 +256,12 @@ async fn take_over(
         }
     }
     Err(Error::asked("the account's device list changes while it is being recovered", "try again"))
+}
+
+/// A device that belongs to no account yet; the list and its key are what it waits for.
+pub(super) fn waiting(relay: PinnedRelay, account: AccountId) -> State {
+    let nothing = SignedList { list_key_certificate: Bytes::default(), list: Bytes::default(), signature: Signature([0; 64]) };
+    fresh(relay, None, account, Keys::generate(), nothing)
 }
 
 fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Keys, device_list: SignedList) -> State {
@@ -272,6 +290,15 @@ fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Key
         gap: None,
         notices_told: Vec::new(),
         receipts: Default::default(),
+        doors: Default::default(),
+        sync_key: None,
+        kept: Default::default(),
+        myself: None,
+        own_token_registered: false,
+        behind_told: None,
+        fork_told: false,
+        links_taken: Vec::new(),
+        linking: None,
     }
 }
 
@@ -280,21 +307,27 @@ fn with_new_device(mut state: State, keys: Keys, device_list: SignedList) -> Sta
     state.device = keys.device;
     state.sealing = keys.sealing;
     state.list_key = keys.list;
-    state.device_list = device_list;
+    state.set_own_list(device_list.clone(), &DeviceList::parse(device_list.list.as_slice()).expect("it was made here"));
     state.prekeys.clear();
     state.reply_keys.clear();
+    state.kept.begin_anew();
     state.stored_through = 0;
     state.acked_through = 0;
     state.gap = None;
     for contact in &mut state.contacts {
         contact.devices.clear();
     }
+    // What was for the devices that are gone.
+    let account = state.account;
+    state.outbox.retain(|outgoing| outgoing.to != account);
     for outgoing in &mut state.outbox {
         outgoing.counters.clear();
     }
     state
 }
 
+/// An account's first.
+const FIRST_EPOCH: u32 = 1;
 /// Rounds of recovery: show, replace, and once more if somebody was faster.
 const TAKE_OVERS_MAX: u32 = 3;
 

@@ -1,4 +1,4 @@
-//! Contacts: invited, added, looked up again, revoked. A contact *is* a token each way; no relay has a table of them.
+//! Contacts: added, looked up again, revoked. A contact *is* a token each way; no relay has a table of them.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use super::Client;
 use super::content::Content;
 use super::error::{Error, Result};
 use super::event::What;
+use super::handle::Entrance;
 use super::http::{Lane, NOTHING};
-use super::link::Link;
+use super::link::{Door, Link};
 use super::lists::{self, Succession};
 use super::sent::problem_of;
-use super::state::{Contact, Invite, Mine};
+use super::state::{Contact, Mine};
 use crate::protocol::accounts::AccountReply;
 use crate::protocol::keys::{KeysReply, KeysRequest};
-use crate::protocol::time::{WEEK, ceil_hour};
-use crate::protocol::tokens::TokenKind;
-use crate::protocol::{AccountId, SignedList};
+use crate::protocol::linking::digits;
+use crate::protocol::{AccountId, RelayKey, SignedList};
 
 /// A contact, to be shown.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -26,48 +26,44 @@ pub struct ContactInfo {
     pub name: String,
     /// Its account.
     pub account: AccountId,
+    /// The account's digits, to be compared with what its owner sees.
+    pub digits: String,
     /// How many devices it has.
     pub devices: usize,
     /// Whether it has answered our hello; until then we send by the invite's token.
     pub ready: bool,
+    /// Whether we knocked and wait for an answer; until then nothing can be sent.
+    pub knocked: bool,
 }
 
 impl Client {
-    /// A link for one person, good for seven days. `name` is what that person will be called here.
-    pub async fn invite(&mut self, name: Option<&str>) -> Result<Link> {
-        let _lock = self.enter().await?;
-        if let Some(name) = name {
-            self.refuse_taken(name)?;
-        }
-        let expires_at = ceil_hour(self.clock.now() + INVITE_SECS);
-        let once = self.mint(TokenKind::Once, Some(expires_at)).await?;
-        let contact = self.mint(TokenKind::Contact, Some(expires_at)).await?;
-        let name = name.map(str::to_string);
-        self.state.invites.push(Invite { name, once: once.hash(), contact: contact.hash(), expires_at });
-        self.save()?;
-        let origin = self.http.origin().to_string();
-        Ok(Link { origin, relay: self.state.relay.key, account: self.state.account, once, contact })
+    /// Adds the person who made the link. By a link for one person they are said hello to, and can be written to at once; by
+    /// one for several, this knocks.
+    pub async fn add(&mut self, name: &str, link: &Link) -> Result<()> {
+        self.add_saying(name, link, "").await
     }
 
-    /// Adds the person who made the link, and says hello. They can be written to at once.
-    pub async fn add(&mut self, name: &str, link: &Link) -> Result<()> {
+    /// The same, with something to say where the link leads to a door to knock at.
+    pub async fn add_saying(&mut self, name: &str, link: &Link, text: &str) -> Result<()> {
         let _lock = self.enter().await?;
         self.refuse_taken(name)?;
-        if link.relay != self.state.relay.key {
-            let what = format!("the link leads to another relay, {} ({})", link.origin, link.relay.fingerprint());
-            return Err(Error::asked(
-                what,
-                "make a profile there (`init --relay URL --profile DIR`), and add the link to that one",
-            ));
-        }
+        self.refuse_elsewhere("the link", &link.origin, &link.relay)?;
         if link.account == self.state.account {
             return Err(Error::asked("the link is your own", "give it to the person who is to write to you"));
         }
+        let (once, contact) = match &link.door {
+            Door::Once { once, contact } => (once, contact),
+            Door::Knock(token) => {
+                let (token, origin) = (token.clone(), link.origin.clone());
+                let entrance = Entrance { account: link.account, token, relay: link.relay, origin };
+                return self.knock_at(&entrance, name, text).await;
+            }
+        };
         if let Some(known) = self.state.contact(&link.account) {
             let what = format!("the link is from {}, who is a contact already", known.name);
             return Err(Error::asked(what, "`revoke` that contact first if the two of you begin anew"));
         }
-        let keys: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: link.once.clone() }).await?;
+        let keys: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: once.clone() }).await?;
         if lists::verify(&keys.device_list)?.account != link.account {
             return Err(Error::Untrue("the relay shows another account's devices in the place of the link's"));
         }
@@ -76,12 +72,15 @@ impl Client {
             name: name.to_string(),
             account: link.account,
             list: keys.device_list,
-            token: link.contact.clone(),
+            token: contact.clone(),
             ready: false,
+            knocked: false,
+            prekeys: Vec::new(),
             mine: vec![Mine { hash: token.hash(), invite: false }],
             devices: BTreeMap::new(),
             list_told: None,
             fork_told: false,
+            behind_told: None,
             receipts: Default::default(),
             live: Default::default(),
         });
@@ -92,8 +91,10 @@ impl Client {
             origin: self.http.origin().to_string(),
             relay_key: self.state.relay.key,
         };
-        let id = self.state.queue(link.account, hello, Some(link.once.clone()));
+        let id = self.state.queue(link.account, hello, Some(once.clone()));
         self.save()?;
+        // Before the hello: the answer comes to every device of the account.
+        self.keep().await;
         let problems = self.flush(Some(link.account)).await?;
         if problems.is_empty() {
             return Ok(());
@@ -102,6 +103,7 @@ impl Client {
         if !queued {
             self.forget_contact(&link.account);
             self.save()?;
+            self.keep().await;
         }
         Err(problem_of(id, name, problems, queued))
     }
@@ -115,8 +117,10 @@ impl Client {
             .map(|contact| ContactInfo {
                 name: contact.name.clone(),
                 account: contact.account,
+                digits: digits(&contact.account),
                 devices: contact.devices_listed().entries.len(),
                 ready: contact.ready,
+                knocked: contact.knocked,
             })
             .collect();
         contacts.sort_by(|one, other| one.name.cmp(&other.name));
@@ -130,6 +134,7 @@ impl Client {
         let account = self.named(name)?.account;
         self.forget_contact(&account);
         self.save()?;
+        self.keep().await;
         self.send_revocations().await
     }
 
@@ -145,6 +150,9 @@ impl Client {
         let seen = lists::verify(signed)?;
         if seen.account != *account {
             return Err(Error::Untrue("another account's device list stands in the place of a contact's"));
+        }
+        if *account == self.state.account {
+            return self.learn_own(signed);
         }
         let Some(contact) = self.state.contact(account) else { return Ok(false) };
         let from = contact.name.clone();
@@ -165,8 +173,38 @@ impl Client {
         }
     }
 
+    /// The same for what a relay shows now: that it is older than what is known is told.
+    pub(super) fn learn_shown(&mut self, account: &AccountId, signed: &SignedList) -> Result<bool> {
+        let learned = self.learn(account, signed)?;
+        let shown = lists::verify(signed)?.head().order();
+        let Some(contact) = self.state.contact(account) else { return Ok(learned) };
+        let known = contact.devices_listed().head().order();
+        if shown < known {
+            self.tell_behind(account);
+        }
+        Ok(learned)
+    }
+
+    /// Tells that the relay shows an older list of a contact's than there is; once for each list that is known here.
+    pub(super) fn tell_behind(&mut self, account: &AccountId) {
+        if *account == self.state.account {
+            return self.tell_own_behind();
+        }
+        let now = self.clock.now();
+        let Some(contact) = self.state.contact(account) else { return };
+        let known = contact.devices_listed().head().order();
+        if contact.behind_told.replace(known) == Some(known) {
+            return;
+        }
+        let from = contact.name.clone();
+        self.state.tell(now, What::ListBehind { from });
+    }
+
     /// Tells of a fork, once a contact.
     pub(super) fn tell_fork(&mut self, account: &AccountId) {
+        if *account == self.state.account {
+            return self.tell_own_fork();
+        }
         let now = self.clock.now();
         let Some(contact) = self.state.contact(account).filter(|contact| !contact.fork_told) else { return };
         contact.fork_told = true;
@@ -192,7 +230,16 @@ impl Client {
         std::iter::once(base.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(base)
     }
 
-    fn refuse_taken(&self, name: &str) -> Result<()> {
+    /// Refuses what leads to another relay than this profile's.
+    pub(super) fn refuse_elsewhere(&self, what: &str, origin: &str, relay: &RelayKey) -> Result<()> {
+        if *relay == self.state.relay.key {
+            return Ok(());
+        }
+        let what = format!("{what} leads to another relay, {origin} ({})", relay.fingerprint());
+        Err(Error::asked(what, "make a profile there (`init --relay URL --profile DIR`), and use it by that one"))
+    }
+
+    pub(super) fn refuse_taken(&self, name: &str) -> Result<()> {
         checked_name(name)?;
         if self.named(name).is_ok() {
             return Err(Error::asked(format!("there is a contact called {name} already"), "choose another name"));
@@ -200,7 +247,7 @@ impl Client {
         Ok(())
     }
 
-    fn forget_contact(&mut self, account: &AccountId) {
+    pub(super) fn forget_contact(&mut self, account: &AccountId) {
         if let Some(contact) = self.state.contact(account) {
             let hashes: Vec<_> = contact.mine.iter().map(|mine| mine.hash).collect();
             self.state.revoking.extend(hashes);
@@ -223,8 +270,6 @@ fn is_in_names(c: char) -> bool {
     c.is_alphanumeric() || "._-@".contains(c)
 }
 
-/// How long an invite is good.
-const INVITE_SECS: u64 = WEEK;
 const NAME_CHARS_MAX: usize = 64;
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{DeliveryToken, EnvelopeId, RelayKey, SignedList};
+use super::secret::Secret;
+use crate::protocol::keys::Prekey;
+use crate::protocol::{AccountId, DeliveryToken, EnvelopeId, RelayKey, SignedList};
 
 /// The content of an opened message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,7 +29,29 @@ pub(crate) enum Content {
         /// My relay's name.
         relay_key: RelayKey,
     },
-    /// The answer to a hello: a contact token in the place of the invite's.
+    /// A stranger's first message, by a knock token.
+    Knock {
+        /// What I say.
+        text: String,
+        /// How I call myself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// By which handle I can be found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        handle: Option<String>,
+        /// A contact token of mine, for the answer.
+        token: DeliveryToken,
+        /// My current list.
+        device_list: SignedList,
+        /// Of devices in it, so that an answer can be sealed without a question.
+        #[serde(default)]
+        prekeys: Vec<Prekey>,
+        /// Where I dial my relay.
+        origin: String,
+        /// My relay's name.
+        relay_key: RelayKey,
+    },
+    /// The answer to a hello or a knock: a contact token in the place of the invite's.
     Welcome {
         /// From now on, send by this one.
         token: DeliveryToken,
@@ -36,6 +60,40 @@ pub(crate) enum Content {
     List {
         /// To the byte.
         device_list: SignedList,
+    },
+    /// Between devices of one account: a text that I sent.
+    Sent {
+        /// To this account.
+        to: AccountId,
+        /// By this envelope.
+        id: EnvelopeId,
+        /// What it said.
+        text: String,
+        /// When.
+        sent_at: u64,
+    },
+    /// Between devices of one account: the keys of a new epoch.
+    Keys {
+        /// Its list.
+        device_list: SignedList,
+        /// The seed of its list key.
+        list_key: Secret,
+        /// Its sync key.
+        sync_key: Secret,
+    },
+    /// What a device is given that is being linked. Nothing else is sealed as this is.
+    Grant {
+        /// The account.
+        account: AccountId,
+        /// Its list, with the device in it.
+        device_list: SignedList,
+        /// The seed of its list key.
+        list_key: Secret,
+        /// Its sync key.
+        sync_key: Secret,
+        /// How the account calls itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// What became of your texts.
     Receipt {

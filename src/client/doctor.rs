@@ -156,6 +156,7 @@ impl Client {
             .filter(|mine| !mine.invite)
             .map(|mine| mine.hash)
             .chain(state.pool.iter().map(|token| token.hash()))
+            .chain(state.myself.iter().filter(|_| state.own_token_registered).map(|myself| myself.token.hash()))
             .collect();
         let missing = needed.difference(&held).count();
         if missing > 0 {

@@ -2,14 +2,14 @@
 
 use super::Client;
 use super::content::Content;
+use super::doors::{Befriended, Newcomer};
 use super::error::Result;
 use super::event::What;
+use super::kept::Answer;
 use super::keys::REPLY_KEY_SECS;
 use super::lists::{self, Succession};
-use super::live::LiveSettings;
 use super::message::{Plain, Unwrapped, open, sealed_to, unwrap};
-use super::receipts::Pending;
-use super::state::{Contact, Mine, Peer, PeerKey};
+use super::state::{Mine, Peer, PeerKey};
 use crate::crypto::exchange;
 use crate::protocol::envelopes::Envelope;
 use crate::protocol::tokens::TokenKind;
@@ -18,36 +18,63 @@ use crate::protocol::{AccountId, DeviceId, EnvelopeId, TokenHash};
 /// An opened message, and which reply key of ours it was sealed to.
 pub(super) struct Opened {
     pub(super) plain: Plain,
-    reply: Option<(DeviceId, u64)>,
+    pub(super) reply: Option<(DeviceId, u64)>,
+}
+
+/// What became of an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was taken in, or was here before.
+    In,
+    /// It could not be opened, or came from somebody whom its token was not for.
+    Unopened,
+    /// It came by a token that this device does not know.
+    ByUnknown,
 }
 
 impl Client {
-    /// Changes the state by one envelope, in memory. False when it could not be opened, or came from somebody whom its
-    /// token was not for. An error when it should be tried again later; then nothing has changed.
-    pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<bool> {
-        let Ok(unwrapped) = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange()) else { return Ok(false) };
-        let Some(opened) = self.opened(&unwrapped) else { return Ok(false) };
+    /// Changes the state by one envelope, in memory. An error when it should be tried again later; then nothing has changed.
+    pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<Taken> {
+        let unwrapped = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange());
+        let Ok(unwrapped) = unwrapped else { return Ok(Taken::Unopened) };
+        let Some(opened) = self.opened(&unwrapped) else {
+            // What own devices send opens, or is filler, or was the grant of this one.
+            return Ok(if self.state.is_own_token(&unwrapped.token) { Taken::In } else { Taken::Unopened });
+        };
         // Only live envelopes have that one, and this one was stored.
         if opened.plain.counter == 0 {
-            return Ok(true);
+            return Ok(Taken::In);
         }
         if unwrapped.kind == TokenKind::Once.byte() {
             return self.take_hello(&unwrapped.token, opened).await;
         }
+        if unwrapped.kind == TokenKind::Knock.byte() {
+            return self.take_knock(&unwrapped.token, opened).await;
+        }
         let from = opened.plain.account;
+        if from == self.state.account && self.take_keys(&opened, &unwrapped.token)? {
+            return Ok(Taken::In);
+        }
         if self.state.holder(&from, &unwrapped.token).is_none() {
-            return Ok(false);
+            return Ok(Taken::ByUnknown);
         }
         if !self.is_device_of(&from, &opened.plain).await? {
-            return Ok(false);
+            return Ok(Taken::Unopened);
         }
         if !self.take_counter(&from, &opened) {
-            return Ok(true);
+            return Ok(Taken::In);
         }
         self.take_fresh_token(&from, &unwrapped.token);
+        self.check_own_head(&from, &opened.plain).await;
         self.answer_head(&from, &opened.plain);
+        if let Content::Sent { to, .. } = Content::parse(&opened.plain.content)
+            && self.state.contact(&to).is_none()
+        {
+            // A copy of what was sent to somebody whom another device has just met.
+            self.look().await;
+        }
         self.act(&from, unwrapped.id, opened.plain);
-        Ok(true)
+        Ok(Taken::In)
     }
 
     /// Opens the seal with whichever own key it names.
@@ -73,14 +100,21 @@ impl Client {
         match self.look_up(account, &token).await {
             // Without the look-up a listed device is as good as it was before.
             Err(error) if error.passes() && !listed => return Err(error),
-            _ => {}
+            Err(_) => {}
+            Ok(_) => {
+                // The list stood at the relay before anything could be sent by it.
+                let known = self.state.contact(account).map(|contact| contact.devices_listed().head().order());
+                if known.is_some_and(|known| known < plain.head.order()) {
+                    self.tell_behind(account);
+                }
+            }
         }
         let contact = self.state.contact(account);
         Ok(contact.is_some_and(|contact| contact.devices_listed().entry(&plain.device).is_some()))
     }
 
     /// False for a repeat. Else the counter counts as seen, and the reply key inside is kept.
-    fn take_counter(&mut self, account: &AccountId, opened: &Opened) -> bool {
+    pub(super) fn take_counter(&mut self, account: &AccountId, opened: &Opened) -> bool {
         let now = self.clock.now();
         let plain = &opened.plain;
         let Some(contact) = self.state.contact(account) else { return false };
@@ -106,8 +140,8 @@ impl Client {
 
     /// Who writes for an older list of ours is sent the current one, once for each.
     fn answer_head(&mut self, account: &AccountId, plain: &Plain) {
-        let own = self.state.own_list().head();
-        let Some(contact) = self.state.contact(account) else { return };
+        let (own, me) = (self.state.own_list().head(), self.state.account);
+        let Some(contact) = self.state.contact(account).filter(|_| *account != me) else { return };
         if plain.recipient_head.order() >= own.order() || contact.list_told == Some(own.order()) {
             return;
         }
@@ -117,6 +151,9 @@ impl Client {
     }
 
     fn act(&mut self, account: &AccountId, id: EnvelopeId, plain: Plain) {
+        if *account == self.state.account {
+            return self.act_on_own(id, plain);
+        }
         let now = self.clock.now();
         let Some(contact) = self.state.contact(account) else { return };
         let from = contact.name.clone();
@@ -127,6 +164,7 @@ impl Client {
             }
             Content::Welcome { token } => {
                 contact.token = token;
+                contact.knocked = false;
                 if std::mem::replace(&mut contact.ready, true) {
                     return;
                 }
@@ -144,66 +182,72 @@ impl Client {
             }
             // They are live or nothing.
             Content::Typing { .. } | Content::Presence { .. } => return,
-            Content::Hello { .. } | Content::Unknown => What::Unknown { from },
+            // Of these only what the own devices write is believed.
+            Content::Sent { .. } | Content::Keys { .. } | Content::Grant { .. } => What::Unknown { from },
+            Content::Hello { .. } | Content::Knock { .. } | Content::Unknown => What::Unknown { from },
         };
         self.state.tell(now, what);
     }
 
     /// Makes whoever says hello through an invite a contact, and answers with a token of their own.
-    async fn take_hello(&mut self, once: &TokenHash, opened: Opened) -> Result<bool> {
+    async fn take_hello(&mut self, once: &TokenHash, opened: Opened) -> Result<Taken> {
         let now = self.clock.now();
-        let plain = &opened.plain;
-        let Some(invite) = self.state.invites.iter().find(|invite| invite.once == *once).cloned() else { return Ok(false) };
-        let Content::Hello { name, token, device_list, relay_key, .. } = Content::parse(&plain.content) else {
-            return Ok(false);
+        let Some(invite) = self.state.invites.iter().find(|invite| invite.once == *once).cloned() else {
+            return Ok(self.take_answered_hello(once, &opened));
         };
-        let Ok(list) = lists::verify(&device_list) else { return Ok(false) };
+        let plain = &opened.plain;
+        let Content::Hello { name, token, device_list, relay_key, .. } = Content::parse(&plain.content) else {
+            return Ok(Taken::Unopened);
+        };
+        let Ok(list) = lists::verify(&device_list) else { return Ok(Taken::Unopened) };
         let is_theirs = list.account == plain.account && list.entry(&plain.device).is_some();
         if !is_theirs || relay_key != self.state.relay.key || list.account == self.state.account {
-            return Ok(false);
+            return Ok(Taken::Unopened);
         }
-        let known = self.state.contact(&plain.account).map(|known| (known.name.clone(), known.devices_listed()));
-        if known.as_ref().is_some_and(|(_, known)| matches!(lists::succeed(known, &list), Succession::Older | Succession::Fork))
-        {
-            return Ok(false);
+        if self.state.is_blocked(&list.account) {
+            return Ok(Taken::In);
         }
-        let fresh = self.take_token().await?;
+        let known = self.state.contact(&plain.account).map(|known| known.devices_listed());
+        if known.is_some_and(|known| matches!(lists::succeed(&known, &list), Succession::Older | Succession::Fork)) {
+            return Ok(Taken::Unopened);
+        }
         let mut peer = Peer::default();
         peer.take(plain, now);
-        let name = match known {
-            Some((name, _)) => name,
-            None => self.free_name(invite.name.as_deref().or(name.as_deref())),
-        };
-        let (mut receipts, mut live) = (Pending::default(), LiveSettings::default());
-        if let Some(before) = self.state.contact(&plain.account) {
-            (receipts, live) = (std::mem::take(&mut before.receipts), before.live);
-            let hashes: Vec<TokenHash> = before.mine.iter().map(|mine| mine.hash).collect();
-            self.state.revoking.extend(hashes);
-            self.state.contacts.retain(|contact| contact.account != plain.account);
-        }
+        let (account, device) = (plain.account, plain.device);
+        let from = Newcomer { account, device, list: device_list, token, peer, prekeys: Vec::new() };
+        let by = vec![Mine { hash: invite.contact, invite: true }];
+        let Befriended { name, welcome, fresh } = self.befriend(from, invite.name.as_deref().or(name.as_deref()), by).await?;
         self.state.invites.retain(|other| other.once != *once);
-        self.state.contacts.push(Contact {
-            name: name.clone(),
-            account: plain.account,
-            list: device_list,
-            token,
-            ready: true,
-            mine: vec![Mine { hash: invite.contact, invite: true }, Mine { hash: fresh.hash(), invite: false }],
-            devices: [(plain.device, peer)].into(),
-            list_told: None,
-            fork_told: false,
-            receipts,
-            live,
-        });
-        self.state.queue(plain.account, Content::Welcome { token: fresh }, None);
-        self.state.tell(now, What::ContactAdded { from: name, account: plain.account });
-        Ok(true)
+        if self.state.slot_works(now) {
+            // Every device of the account has this hello; the slot says which of them answers.
+            self.state.kept.answers.push(Answer { welcome, once: *once, fresh, account });
+        }
+        self.state.tell(now, What::ContactAdded { from: name, account });
+        Ok(Taken::In)
+    }
+
+    /// A hello by an invite that another device of ours, or this one, has dealt with.
+    fn take_answered_hello(&mut self, once: &TokenHash, opened: &Opened) -> Taken {
+        let account = opened.plain.account;
+        if !self.state.was_invited(once) {
+            return Taken::ByUnknown;
+        }
+        let now = self.clock.now();
+        let Some(contact) = self.state.contact(&account) else { return Taken::Unopened };
+        if contact.devices_listed().entry(&opened.plain.device).is_none() {
+            return Taken::Unopened;
+        }
+        let from = contact.name.clone();
+        if self.take_counter(&account, opened) {
+            self.state.tell(now, What::ContactAdded { from, account });
+        }
+        Taken::In
     }
 }
 
 impl Peer {
     /// Counts a message in and keeps its reply key; false for a repeat.
-    fn take(&mut self, plain: &Plain, now: u64) -> bool {
+    pub(super) fn take(&mut self, plain: &Plain, now: u64) -> bool {
         if !self.counters.take(plain.counter, now) {
             return false;
         }

@@ -49,8 +49,8 @@ pub enum Error {
         /// What to do instead.
         hint: &'static str,
     },
-    /// A device of the recipient has no key that could be sealed to.
-    #[error("{to} has no good key at the relay: one of their devices has been away for too long")]
+    /// No device of the recipient has a key that could be sealed to.
+    #[error("{to} has no good key at the relay: their devices have been away for too long")]
     NoKey {
         /// The contact.
         to: String,
@@ -84,7 +84,7 @@ impl Error {
                 Some("the relay or somebody on the way altered what was sent; `restante client doctor` looks closer")
             }
             Self::Profile { hint, .. } | Self::Asked { hint, .. } => (!hint.is_empty()).then_some(*hint),
-            Self::NoKey { .. } => Some("it can be written to again once that device has come back"),
+            Self::NoKey { .. } => Some("they can be written to again once one of the devices has come back"),
             Self::Queued { .. } => Some("it goes out with the next `send` or `receive`; `restante client sent` shows it"),
         }
     }
@@ -132,13 +132,22 @@ fn refused_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::PassRefused => "give the code with `--pass CODE`; the operator makes one with `restante pass create`",
         ErrorCode::NoSuchToken => "the contact revoked the token or it expired; ask for a fresh link and `add` it",
         ErrorCode::LoginRefused => {
-            "the device may have been removed; `restante client doctor`, then `recover` with the 24 words"
+            "if it was removed, another device of the account can link it anew in a fresh profile; else `recover` with the 24 words"
         }
+        ErrorCode::Suspended => "ask the relay's operator",
         ErrorCode::AccountExists => "the account is here already; `restante client recover` takes it over with the 24 words",
+        ErrorCode::HandleTaken => "one that was given up is kept for who had it, for a week",
         ErrorCode::MailboxFull => "the recipient's mailbox is full; try again after it was emptied",
         ErrorCode::RateLimited | ErrorCode::Busy | ErrorCode::Stopping => "try again in a moment",
         ErrorCode::RelayFull => "the relay is out of room; tell its operator",
         ErrorCode::Superseded => "another `receive` of this profile took over",
+        ErrorCode::ElevationNeeded => {
+            "give a code of your authenticator, or a recovery code, with --code CODE or in RESTANTE_CODE"
+        }
+        ErrorCode::CodeRefused => {
+            "each code counts once and for half a minute; if the next one fails too, look at the clock of your authenticator"
+        }
+        ErrorCode::NoTotp => "`restante client totp status` says whether it is on, `restante client totp on` begins anew",
         ErrorCode::WrongHost => "dial the relay under the name that its operator configured",
         _ => return None,
     })

@@ -58,14 +58,29 @@ pub enum What {
         /// As the sender wrote it: unfiltered, control characters too.
         text: String,
     },
-    /// Somebody said hello through an invite, and is a contact now.
+    /// Somebody said hello or knocked through an invite, and is a contact now.
     ContactAdded {
         /// The contact's name here.
         from: String,
         /// The account.
         account: AccountId,
     },
-    /// The contact answered our hello with a token of our own.
+    /// Somebody knocks, and waits for a word.
+    Knock {
+        /// The number by which [`accept`](super::Client::accept), `decline` and `block` name it.
+        knock: u64,
+        /// How they call themselves.
+        name: Option<String>,
+        /// By which handle they say that they can be found; nobody has looked.
+        handle: Option<String>,
+        /// What they are called here, where they are a contact already and begin anew.
+        known_as: Option<String>,
+        /// The account.
+        account: AccountId,
+        /// As they wrote it: unfiltered, control characters too.
+        text: String,
+    },
+    /// The contact answered our hello or knock with a token of our own.
     ContactReady {
         /// The contact's name here.
         from: String,
@@ -79,6 +94,39 @@ pub enum What {
         /// Devices that went.
         removed: usize,
     },
+    /// A text that another device of the own account sent.
+    SentElsewhere {
+        /// The contact's name here, or its account where it is none here.
+        to: String,
+        /// Their account.
+        account: AccountId,
+        /// The device that sent it.
+        device: DeviceId,
+        /// The envelope's id.
+        id: EnvelopeId,
+        /// That device's clock.
+        sent_at: u64,
+        /// As it was written there: unfiltered, control characters too.
+        text: String,
+    },
+    /// The relay shows an older list of the contact's devices than the contact itself, or than it showed before.
+    ListBehind {
+        /// The contact's name here.
+        from: String,
+    },
+    /// The own account's device list changed, and this device did not do it.
+    OwnDevicesChanged {
+        /// Devices that came.
+        added: usize,
+        /// Devices that went.
+        removed: usize,
+    },
+    /// This device was removed from its account.
+    Removed,
+    /// Two lists of one version were signed for the own account. Nothing was changed.
+    OwnFork,
+    /// The relay shows an older list of the own devices than a contact knows, or than it showed before.
+    OwnListBehind,
     /// Two lists of one version were signed for the contact. Nothing was changed.
     Fork {
         /// The contact's name here.
@@ -108,6 +156,12 @@ pub enum What {
     },
     /// The relay gives out places again that it gave before: it lost data, or was put back to an older copy.
     RelayWentBack,
+    /// The relay shows an older copy of what this account's devices keep together, and it was refused.
+    SlotRolledBack,
+    /// What the relay shows as what this account's devices keep together does not open, or a newer version wrote it.
+    SlotUnreadable,
+    /// Contacts and settings are too many to be kept together: other devices, and a recovery, do not get what is new.
+    SlotTooLarge,
     /// What the relay's operator says to everybody. It is signed with the relay's key.
     Notice {
         /// As the operator wrote it: lines, but no other control characters.
@@ -121,15 +175,25 @@ impl std::fmt::Debug for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = match self {
             Self::Text { text, .. } => return write!(f, "Text({} bytes)", text.len()),
+            Self::Knock { text, .. } => return write!(f, "Knock({} bytes)", text.len()),
             Self::ContactAdded { .. } => "ContactAdded",
             Self::ContactReady { .. } => "ContactReady",
             Self::DevicesChanged { .. } => "DevicesChanged",
+            Self::SentElsewhere { text, .. } => return write!(f, "SentElsewhere({} bytes)", text.len()),
+            Self::ListBehind { .. } => "ListBehind",
+            Self::OwnDevicesChanged { .. } => "OwnDevicesChanged",
+            Self::Removed => "Removed",
+            Self::OwnFork => "OwnFork",
+            Self::OwnListBehind => "OwnListBehind",
             Self::Fork { .. } => "Fork",
             Self::Unknown { .. } => "Unknown",
             Self::NeverArrived { .. } => "NeverArrived",
             Self::Gap { .. } => "Gap",
             Self::Unopened { .. } => "Unopened",
             Self::RelayWentBack => "RelayWentBack",
+            Self::SlotRolledBack => "SlotRolledBack",
+            Self::SlotUnreadable => "SlotUnreadable",
+            Self::SlotTooLarge => "SlotTooLarge",
             Self::Notice { text, .. } => return write!(f, "Notice({} bytes)", text.len()),
         };
         f.write_str(name)

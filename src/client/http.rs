@@ -16,7 +16,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::error::{Error, Result};
 use super::origin::Origin;
 use crate::crypto::random;
-use crate::protocol::{ErrorCode, Problem, SessionToken};
+use crate::protocol::slots::{SLOT_ID, etag};
+use crate::protocol::{ErrorCode, Problem, SessionToken, SlotId};
 
 /// How a relay is dialled.
 #[derive(Debug, Clone)]
@@ -44,6 +45,19 @@ pub(crate) enum Lane<'a> {
     Session(Option<&'a SessionToken>),
     /// Anonymous routes.
     Anonymous,
+    /// A session route about a slot, which must be as the condition says.
+    Slot(&'a SessionToken, &'a SlotId, Condition),
+}
+
+/// What a slot must be for a request to be done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Condition {
+    /// Anything.
+    Any,
+    /// Not there yet.
+    New,
+    /// Of this version.
+    Version(u64),
 }
 
 /// A request without a body.
@@ -103,6 +117,14 @@ impl Http {
             Lane::Session(None) => self.session.request(method, url),
             Lane::Session(Some(token)) => self.session.request(method, url).bearer_auth(token.encode()),
             Lane::Anonymous => self.anonymous.request(method, url),
+            Lane::Slot(token, slot, condition) => {
+                let request = self.session.request(method, url).bearer_auth(token.encode()).header(SLOT_ID, slot.encode());
+                match condition {
+                    Condition::Any => request,
+                    Condition::New => request.header(header::IF_NONE_MATCH, "*"),
+                    Condition::Version(version) => request.header(header::IF_MATCH, etag(version)),
+                }
+            }
         };
         if let Some(body) = body {
             request = request.json(body);

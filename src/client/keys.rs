@@ -13,7 +13,7 @@ use super::secret::Secret;
 use super::state::State;
 use crate::crypto::exchange;
 use crate::protocol::envelopes::key_id;
-use crate::protocol::keys::{PutKeyReply, PutKeyRequest, prekey_transcript};
+use crate::protocol::keys::{Prekey as PublishedPrekey, PutKeyReply, PutKeyRequest, prekey_transcript};
 use crate::protocol::time::{DAY, WEEK};
 use crate::protocol::{DeviceId, SealingKey, Signature};
 
@@ -79,6 +79,19 @@ impl State {
         self.prekeys.retain(|key| now < key.expires_at + KEPT_SECS);
     }
 
+    /// The newest prekey that is published and good, as its device signed it.
+    pub(crate) fn published_prekey(&self, now: u64) -> Option<PublishedPrekey> {
+        let newest = self.prekeys.iter().rfind(|key| key.published && now < key.expires_at)?;
+        let PutKeyRequest { prekey, expires_at, signature } = self.signed(newest);
+        Some(PublishedPrekey { device: self.device_id(), prekey, expires_at, signature })
+    }
+
+    fn signed(&self, key: &Prekey) -> PutKeyRequest {
+        let transcript = prekey_transcript(&self.account, &self.device_id(), &key.public, key.expires_at);
+        let signature = Signature(self.device_key().sign(&transcript));
+        PutKeyRequest { prekey: key.public, expires_at: key.expires_at, signature }
+    }
+
     fn prekey_due(&self, now: u64) -> bool {
         self.prekeys.last().is_none_or(|newest| !newest.published || now >= newest.made_at + PREKEY_RENEWED_SECS)
     }
@@ -98,14 +111,8 @@ impl Client {
             self.state.prekeys.push(Prekey { secret, public, made_at: now, expires_at, published: false });
             self.save()?;
         }
-        let (account, device) = (self.state.account, self.state.device_id());
         let Some(newest) = self.state.prekeys.last() else { return Ok(()) };
-        let transcript = prekey_transcript(&account, &device, &newest.public, newest.expires_at);
-        let request = PutKeyRequest {
-            prekey: newest.public,
-            expires_at: newest.expires_at,
-            signature: Signature(self.state.device_key().sign(&transcript)),
-        };
+        let request = self.state.signed(newest);
         let _: PutKeyReply = self.authed(Method::PUT, "/v1/keys", Some(&request)).await?;
         if let Some(newest) = self.state.prekeys.last_mut() {
             newest.published = true;

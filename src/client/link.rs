@@ -1,4 +1,4 @@
-//! Invite links: `restante:1?origin=…&relay=…&account=…&once=…&contact=…` (`docs/protocol.md` §12.2).
+//! Invite links: `restante:1?origin=…&relay=…&account=…`, and `&once=…&contact=…` or `&knock=…` (`docs/protocol.md` §12.2).
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use super::error::{Error, Result};
 use super::origin::Origin;
 use crate::protocol::{AccountId, DeliveryToken, RelayKey};
 
-/// An invite. Who holds it may say hello, once.
+/// An invite: where somebody is, and what lets one in there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Link {
     /// Where the inviter's relay was dialled.
@@ -16,17 +16,32 @@ pub struct Link {
     pub relay: RelayKey,
     /// Who invites.
     pub account: AccountId,
-    /// Takes the hello.
-    pub once: DeliveryToken,
-    /// Carries what follows, until the welcome.
-    pub contact: DeliveryToken,
+    /// What its tokens allow.
+    pub door: Door,
+}
+
+/// What lets one in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Door {
+    /// For one person, who can write at once.
+    Once {
+        /// Takes the hello.
+        once: DeliveryToken,
+        /// Carries what follows, until the welcome.
+        contact: DeliveryToken,
+    },
+    /// For several, who knock by this token.
+    Knock(DeliveryToken),
 }
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (relay, account) = (self.relay.encode(), self.account.encode());
-        let (once, contact) = (self.once.encode(), self.contact.encode());
-        write!(f, "{PREFIX}origin={}&relay={relay}&account={account}&once={once}&contact={contact}", escape(&self.origin))
+        write!(f, "{PREFIX}origin={}&relay={relay}&account={account}", escape(&self.origin))?;
+        match &self.door {
+            Door::Once { once, contact } => write!(f, "&once={}&contact={}", once.encode(), contact.encode()),
+            Door::Knock(token) => write!(f, "&knock={}", token.encode()),
+        }
     }
 }
 
@@ -49,18 +64,19 @@ impl FromStr for Link {
                 return Err(bad("a field stands twice"));
             }
         }
-        let value = |place: usize| values[place].ok_or_else(|| bad("a field is missing; was it cut off?"));
+        let missing = || bad("a field is missing; was it cut off?");
+        let value = |place: usize| values[place].ok_or_else(missing);
         let origin = unescape(value(0)?).ok_or_else(|| bad("its origin is not percent-encoded text"))?;
         if Origin::parse(&origin).map_err(|_| bad("its origin is none"))?.as_str() != origin {
             return Err(bad("its origin is not written in full"));
         }
-        Ok(Self {
-            origin,
-            relay: parse(value(1)?)?,
-            account: parse(value(2)?)?,
-            once: parse(value(3)?)?,
-            contact: parse(value(4)?)?,
-        })
+        let door = match (values[3], values[4], values[5]) {
+            (Some(once), Some(contact), None) => Door::Once { once: parse(once)?, contact: parse(contact)? },
+            (None, None, Some(knock)) => Door::Knock(parse(knock)?),
+            (_, _, Some(_)) => return Err(bad("it has tokens of two kinds")),
+            _ => return Err(missing()),
+        };
+        Ok(Self { origin, relay: parse(value(1)?)?, account: parse(value(2)?)?, door })
     }
 }
 
@@ -76,7 +92,7 @@ fn bad(why: &str) -> Error {
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -88,7 +104,7 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-fn unescape(text: &str) -> Option<String> {
+pub(super) fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -105,7 +121,7 @@ fn unescape(text: &str) -> Option<String> {
 }
 
 const PREFIX: &str = "restante:1?";
-const FIELDS: [&str; 5] = ["origin", "relay", "account", "once", "contact"];
+const FIELDS: [&str; 6] = ["origin", "relay", "account", "once", "contact", "knock"];
 
 #[cfg(test)]
 mod tests {
@@ -116,31 +132,42 @@ mod tests {
             origin: origin.into(),
             relay: RelayKey([1; 32]),
             account: AccountId([2; 32]),
-            once: DeliveryToken([3; 32]),
-            contact: DeliveryToken([4; 32]),
+            door: Door::Once { once: DeliveryToken([3; 32]), contact: DeliveryToken([4; 32]) },
         }
+    }
+
+    fn open(origin: &str) -> Link {
+        Link { door: Door::Knock(DeliveryToken([5; 32])), ..link(origin) }
     }
 
     #[test]
     fn a_link_reads_back_as_it_was_written() {
         for origin in ["http://127.0.0.1:8484", "https://relay.example:443", "http://[::1]:8484", "unix:/run/a b/%&=.sock"] {
-            let link = link(origin);
-            let text = link.to_string();
-            assert!(!text.contains(' '), "{text}");
-            assert_eq!(text.parse::<Link>().expect("its own text"), link);
+            for link in [link(origin), open(origin)] {
+                let text = link.to_string();
+                assert!(!text.contains(' '), "{text}");
+                assert!(text.parse::<Link>().expect("its own text") == link);
+            }
         }
         assert!(link("http://127.0.0.1:1").to_string().starts_with("restante:1?origin=http%3A%2F%2F127.0.0.1%3A1&relay=AQEB"));
     }
 
     #[test]
     fn a_field_missing_repeated_or_unknown_is_refused() {
+        for link in [link("https://relay.example:443"), open("https://relay.example:443")] {
+            let text = link.to_string();
+            let fields: Vec<&str> = text["restante:1?".len()..].split('&').collect();
+            for missing in 0..fields.len() {
+                let mut some = fields.clone();
+                some.remove(missing);
+                assert!(format!("restante:1?{}", some.join("&")).parse::<Link>().is_err(), "without field {missing}");
+                assert!(format!("{text}&{}", fields[missing]).parse::<Link>().is_err(), "field {missing} twice");
+            }
+        }
         let text = link("https://relay.example:443").to_string();
-        let fields: Vec<&str> = text["restante:1?".len()..].split('&').collect();
-        for missing in 0..fields.len() {
-            let mut some = fields.clone();
-            some.remove(missing);
-            assert!(format!("restante:1?{}", some.join("&")).parse::<Link>().is_err(), "without field {missing}");
-            assert!(format!("{text}&{}", fields[missing]).parse::<Link>().is_err(), "field {missing} twice");
+        let token = DeliveryToken([5; 32]).encode();
+        for both in [format!("{text}&knock={token}"), format!("{}&once={token}", open("https://relay.example:443"))] {
+            assert!(both.parse::<Link>().is_err(), "tokens of two kinds: {both}");
         }
         for bad in [
             format!("{text}&x=1"),

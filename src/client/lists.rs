@@ -21,24 +21,56 @@ impl Maker<'_> {
     /// The signed list of one device, in `epoch`, after the list whose hash is `previous`.
     pub(crate) fn list(&self, epoch: u32, version: u64, previous: Hash) -> SignedList {
         let account = AccountId(self.account_key.public());
-        let device = DeviceId(self.device_key.public());
-        let mut certificate =
-            ListKeyCertificate { account, epoch, list_key: ListKey(self.list_key.public()), signature: Signature([0; 64]) };
-        certificate.signature = Signature(self.account_key.sign(&certificate.transcript()));
-        let transcript = DeviceEntry::transcript(&account, &device, &self.sealing_key, SUITES);
-        let entry = DeviceEntry {
-            device,
-            sealing_key: self.sealing_key,
-            suites: SUITES,
-            signature: Signature(self.device_key.sign(&transcript)),
-        };
-        let list = DeviceList { account, epoch, version, previous, entries: vec![entry] }.bytes();
-        SignedList {
-            list_key_certificate: Bytes(certificate.bytes()),
-            signature: Signature(self.list_key.sign(&list)),
-            list: Bytes(list),
-        }
+        let certificate = certificate(self.account_key, epoch, self.list_key);
+        let entries = vec![entry(&account, self.device_key, self.sealing_key)];
+        signed(Bytes(certificate.bytes()), self.list_key, &DeviceList { account, epoch, version, previous, entries })
     }
+}
+
+/// A device's entry, as it signs it for an account.
+pub(crate) fn entry(account: &AccountId, device_key: &sign::KeyPair, sealing_key: SealingKey) -> DeviceEntry {
+    let device = DeviceId(device_key.public());
+    let transcript = DeviceEntry::transcript(account, &device, &sealing_key, SUITES);
+    DeviceEntry { device, sealing_key, suites: SUITES, signature: Signature(device_key.sign(&transcript)) }
+}
+
+/// The list that follows another in its epoch, of other devices.
+pub(crate) fn successor(before: &SignedList, list_key: &sign::KeyPair, mut entries: Vec<DeviceEntry>) -> Result<SignedList> {
+    let known = verify(before)?;
+    entries.sort_by_key(|entry| entry.device);
+    let list = DeviceList { version: known.version + 1, previous: before.hash(), entries, ..known };
+    Ok(signed(before.list_key_certificate.clone(), list_key, &list))
+}
+
+/// A list of a new epoch, under a new list key, after another.
+pub(crate) fn next_epoch(
+    before: &SignedList,
+    account_key: &sign::KeyPair,
+    list_key: &sign::KeyPair,
+    entries: Vec<DeviceEntry>,
+) -> Result<SignedList> {
+    let known = verify(before)?;
+    let epoch = known.epoch.saturating_add(1);
+    let certificate = certificate(account_key, epoch, list_key);
+    let list = DeviceList { epoch, version: 1, previous: before.hash(), entries, ..known };
+    Ok(signed(Bytes(certificate.bytes()), list_key, &list))
+}
+
+/// The key that signs lists beside this one; none where its certificate is not even one.
+pub(crate) fn list_key(signed: &SignedList) -> Option<ListKey> {
+    Some(ListKeyCertificate::parse(signed.list_key_certificate.as_slice()).ok()?.list_key)
+}
+
+fn certificate(account_key: &sign::KeyPair, epoch: u32, list_key: &sign::KeyPair) -> ListKeyCertificate {
+    let (account, list_key) = (AccountId(account_key.public()), ListKey(list_key.public()));
+    let mut certificate = ListKeyCertificate { account, epoch, list_key, signature: Signature([0; 64]) };
+    certificate.signature = Signature(account_key.sign(&certificate.transcript()));
+    certificate
+}
+
+fn signed(list_key_certificate: Bytes, list_key: &sign::KeyPair, list: &DeviceList) -> SignedList {
+    let list = list.bytes();
+    SignedList { list_key_certificate, signature: Signature(list_key.sign(&list)), list: Bytes(list) }
 }
 
 /// The list, once every key in it is a good one and every signature verifies.

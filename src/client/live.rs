@@ -43,7 +43,9 @@ impl Client {
         let _lock = self.enter().await?;
         let account = self.named(name)?.account;
         self.state.contact(&account).ok_or(GONE)?.live = settings;
-        self.save()
+        self.save()?;
+        self.keep().await;
+        Ok(())
     }
 
     /// Tells a contact that a message to them is being written, or no longer. Waits for up to two seconds first; does nothing
@@ -128,7 +130,10 @@ impl Client {
         let list = self.state.contact(to).ok_or(GONE)?.devices_listed();
         let id = EnvelopeId(random::bytes());
         let letter = Letter { id: &id, to, list: &list, keys: &keys, content: content.bytes(), sent_at: self.clock.now() };
-        let sealed = list.entries.iter().map(|entry| self.state.sealed(&letter, &entry.device, 0, NO_REPLY_KEY));
+        let sealed = list.entries.iter().map(|entry| match keys.contains_key(&entry.device) {
+            true => self.state.sealed(&letter, &entry.device, 0, NO_REPLY_KEY),
+            false => Ok(letter.filler(&entry.device)),
+        });
         let sealed = sealed.collect::<Result<Vec<_>>>()?;
         Ok(SendRequest { token, id, list: letter.list_name(), sealed, expires_in: None, live: Some(true) })
     }

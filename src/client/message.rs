@@ -5,12 +5,13 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::seal::{Sealer, open as open_seal};
-use crate::crypto::{exchange, sign, wrap};
+use crate::crypto::seal::{Psk, Sealer, open as open_seal, open_with_psk};
+use crate::crypto::{exchange, random, sign, wrap};
 use crate::protocol::envelopes::{
-    BODY_SIZES, Envelope, SEAL_OVERHEAD, WRAP_LENGTH, WRAP_OVERHEAD, key_id, seal_aad, seal_info, seal_signature_transcript,
-    wrap_aad, wrap_info, wrap_key_context,
+    BODY_SIZES, Envelope, KNOCK_BODY_BYTES, SEAL_OVERHEAD, WRAP_LENGTH, WRAP_OVERHEAD, key_id, seal_aad, seal_info,
+    seal_signature_transcript, wrap_aad, wrap_info, wrap_key_context,
 };
+use crate::protocol::linking::link_info;
 use crate::protocol::stream::LiveEnvelope;
 use crate::protocol::{AccountId, DeviceId, EnvelopeId, Hash, ListHead, SealingKey, Signature, TokenHash};
 
@@ -57,6 +58,9 @@ pub(crate) fn body_size(content_bytes: usize) -> Option<usize> {
 /// The longest content, in bytes.
 pub(crate) const CONTENT_BYTES_MAX: usize = BODY_SIZES[2] - SEAL_OVERHEAD - HEADER;
 
+/// The longest content of a knock, whose body has one size.
+pub(crate) const KNOCK_CONTENT_BYTES_MAX: usize = KNOCK_BODY_BYTES - SEAL_OVERHEAD - HEADER;
+
 /// Seals a message for one device, into a body of [`body_size`]. None for a weak key or a content that is too long.
 pub(crate) fn seal(plain: &Plain, to: &To<'_>, id: &EnvelopeId, device_key: &sign::KeyPair) -> Option<Vec<u8>> {
     let size = body_size(plain.content.len())?;
@@ -83,6 +87,64 @@ pub(crate) fn seal(plain: &Plain, to: &To<'_>, id: &EnvelopeId, device_key: &sig
     body.extend_from_slice(&enc);
     body.extend_from_slice(&sealer.seal(&bytes, &seal_aad(SUITE, key_id, id)));
     Some(body)
+}
+
+/// What has the form of a sealed body and opens for nobody.
+pub(crate) fn filler(size: usize) -> Vec<u8> {
+    let mut body = vec![SUITE];
+    while body.len() < size {
+        body.extend_from_slice(&random::bytes::<64>());
+    }
+    body.truncate(size);
+    body
+}
+
+/// Seals what a device is given that is being linked, by the secret of its code.
+pub(crate) fn seal_grant(content: &[u8], to: &To<'_>, secret: &[u8; 32], id: &EnvelopeId) -> Option<Vec<u8>> {
+    exchange::check_key(&to.key.0).ok()?;
+    let info = link_info(to.account, to.device);
+    let sealer = Sealer::with_psk(&to.key.0, &info, &Psk { secret, id: &info }).ok()?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(GRANT_BYTES - SEAL_OVERHEAD));
+    bytes.extend_from_slice(&(content.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(content);
+    if bytes.len() > GRANT_BYTES - SEAL_OVERHEAD {
+        return None;
+    }
+    bytes.resize(GRANT_BYTES - SEAL_OVERHEAD, 0);
+    let key_id = key_id(to.key);
+    let mut body = Vec::with_capacity(GRANT_BYTES);
+    body.push(SUITE);
+    body.extend_from_slice(&key_id);
+    body.extend_from_slice(&sealer.enc);
+    body.extend_from_slice(&sealer.seal(&bytes, &seal_aad(SUITE, key_id, id)));
+    Some(body)
+}
+
+/// Opens what [`seal_grant`] made, with the device's sealing key and the secret of its code.
+pub(crate) fn open_grant(
+    body: &[u8],
+    id: &EnvelopeId,
+    to: (&AccountId, &DeviceId),
+    sealing: &exchange::KeyPair,
+    secret: &[u8; 32],
+) -> Result<Zeroizing<Vec<u8>>, NotOpened> {
+    let key_id = sealed_to(body).ok_or(NotOpened)?;
+    if key_id != self::key_id(&SealingKey(sealing.public())) || body.len() != GRANT_BYTES {
+        return Err(NotOpened);
+    }
+    let mut reader = Reader(&body[5..]);
+    let enc: [u8; 32] = reader.take()?;
+    let info = link_info(to.0, to.1);
+    let psk = Psk { secret, id: &info };
+    let opened = open_with_psk(&psk, &sealing.secret(), &enc, &info, &seal_aad(SUITE, key_id, id), reader.0);
+    let bytes = Zeroizing::new(opened.map_err(|_| NotOpened)?);
+    let mut reader = Reader(&bytes);
+    let length = u32::from_be_bytes(reader.take()?) as usize;
+    let (content, padding) = reader.0.split_at_checked(length).ok_or(NotOpened)?;
+    if padding.iter().any(|byte| *byte != 0) {
+        return Err(NotOpened);
+    }
+    Ok(Zeroizing::new(content.to_vec()))
 }
 
 /// An envelope in its wrap, stored or live.
@@ -186,6 +248,8 @@ impl Reader<'_> {
 
 /// HPKE, X25519, HKDF-SHA256, AES-256-GCM.
 const SUITE: u8 = 1;
+/// A grant's body.
+pub(crate) const GRANT_BYTES: usize = BODY_SIZES[1];
 /// Of the plaintext: ids, heads, counter, time, reply key, signature, the content's length.
 const HEADER: usize = 32 + 32 + 44 + 44 + 8 + 8 + 32 + 64 + 4;
 

@@ -12,32 +12,40 @@ use crate::protocol::keys::{KeysReply, KeysRequest, Prekey, prekey_transcript};
 use crate::protocol::{AccountId, DeliveryToken, DeviceId, SealingKey};
 
 impl Client {
-    /// A key to seal to for every device of a contact: the newest good reply key, else the prekey that it signed.
+    /// A key to seal to for every device of a contact that has one: the newest good reply key, else the prekey that it
+    /// signed. An own device needs none for itself.
     pub(super) async fn keys_for(
         &mut self,
         account: &AccountId,
         token: &DeliveryToken,
     ) -> Result<HashMap<DeviceId, SealingKey>> {
         let now = self.clock.now();
+        let this = self.state.device_id();
         let contact = self.state.contact(account).ok_or(GONE)?;
         let listed = contact.devices_listed();
         let replies = |device: &DeviceId| {
             let peer = contact.devices.get(device)?;
             peer.reply_key.as_ref().filter(|reply| now < reply.good_until).map(|reply| reply.key)
         };
+        // Those that came inside a knock were checked when it came.
+        let given = |device: &DeviceId| {
+            let good = contact.prekeys.iter().find(|key| key.device == *device && now < key.expires_at);
+            good.map(|key| key.prekey)
+        };
+        let at_hand = |device: &DeviceId| replies(device).or_else(|| given(device));
         let mut keys: HashMap<DeviceId, SealingKey> =
-            listed.entries.iter().filter_map(|entry| Some((entry.device, replies(&entry.device)?))).collect();
-        if keys.len() == listed.entries.len() {
+            listed.entries.iter().filter_map(|entry| Some((entry.device, at_hand(&entry.device)?))).collect();
+        if listed.entries.iter().all(|entry| entry.device == this || keys.contains_key(&entry.device)) {
             return Ok(keys);
         }
         let published = self.look_up(account, token).await?;
-        let name = self.state.contact(account).map(|contact| contact.name.clone()).unwrap_or_default();
         for entry in &self.state.contact(account).ok_or(GONE)?.devices_listed().entries {
-            if keys.contains_key(&entry.device) {
+            if entry.device == this || keys.contains_key(&entry.device) {
                 continue;
             }
-            let key = checked_prekey(account, &entry.device, &published.prekeys, now)?;
-            keys.insert(entry.device, key.ok_or_else(|| Error::NoKey { to: name.clone() })?);
+            if let Some(key) = checked_prekey(account, &entry.device, &published.prekeys, now)? {
+                keys.insert(entry.device, key);
+            }
         }
         Ok(keys)
     }
@@ -45,7 +53,7 @@ impl Client {
     /// The list and prekeys that a token leads to; the list is learned.
     pub(super) async fn look_up(&mut self, account: &AccountId, token: &DeliveryToken) -> Result<KeysReply> {
         let reply: KeysReply = self.http.post(Lane::Anonymous, "/v1/keys", &KeysRequest { token: token.clone() }).await?;
-        self.learn(account, &reply.device_list)?;
+        self.learn_shown(account, &reply.device_list)?;
         Ok(reply)
     }
 }
@@ -55,11 +63,17 @@ fn checked_prekey(account: &AccountId, device: &DeviceId, shown: &[Prekey], now:
     let Some(prekey) = shown.iter().find(|prekey| prekey.device == *device && now < prekey.expires_at) else {
         return Ok(None);
     };
-    let transcript = prekey_transcript(account, device, &prekey.prekey, prekey.expires_at);
-    sign::verify(&device.0, &transcript, &prekey.signature.0)
-        .map_err(|_| Error::Untrue("a prekey is not signed by the device that it is said to be of"))?;
-    exchange::check_key(&prekey.prekey.0).map_err(|_| Error::Untrue("a prekey is weak or not canonical"))?;
+    if !is_signed(account, prekey) {
+        return Err(Error::Untrue("a prekey is weak, or not signed by the device that it is said to be of"));
+    }
     Ok(Some(prekey.prekey))
+}
+
+/// Whether a prekey is a good key, and signed for this account by the device that it is said to be of.
+pub(super) fn is_signed(account: &AccountId, prekey: &Prekey) -> bool {
+    let transcript = prekey_transcript(account, &prekey.device, &prekey.prekey, prekey.expires_at);
+    let signed = sign::verify(&prekey.device.0, &transcript, &prekey.signature.0).is_ok();
+    signed && exchange::check_key(&prekey.prekey.0).is_ok()
 }
 
 #[cfg(test)]

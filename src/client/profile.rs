@@ -19,6 +19,7 @@ use super::state::State;
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
     directory: PathBuf,
+    file: &'static str,
 }
 
 /// Held while the state is read and written; freed when dropped.
@@ -28,7 +29,7 @@ pub(crate) struct Lock(#[allow(dead_code, reason = "dropping it unlocks")] File)
 impl Profile {
     /// Makes the directory, private, where there is none.
     pub(crate) fn create(directory: &Path) -> Result<Self> {
-        let profile = Self { directory: directory.to_path_buf() };
+        let profile = Self { directory: directory.to_path_buf(), file: STATE };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -39,11 +40,16 @@ impl Profile {
 
     /// The directory as it stands.
     pub(crate) fn existing(directory: &Path) -> Result<Self> {
-        let profile = Self { directory: directory.to_path_buf() };
+        let profile = Self { directory: directory.to_path_buf(), file: STATE };
         if !profile.has_state() {
             return Err(profile.bad("there is no account in it", "make one with `restante client init --relay URL`"));
         }
         profile.checked()
+    }
+
+    /// The same directory while its device waits to be linked: a state that is no account's yet, in a file of its own.
+    pub(crate) fn while_linking(&self) -> Self {
+        Self { file: LINKING, ..self.clone() }
     }
 
     /// Where it is.
@@ -53,7 +59,7 @@ impl Profile {
 
     /// Whether an account lives here.
     pub(crate) fn has_state(&self) -> bool {
-        self.directory.join(STATE).exists()
+        self.directory.join(self.file).exists()
     }
 
     /// Takes the lock, waiting for another process's operation to end.
@@ -79,7 +85,7 @@ impl Profile {
     /// Reads the state. Call it with the lock held.
     pub(crate) fn load(&self) -> Result<State> {
         let mut bytes = Zeroizing::new(Vec::new());
-        File::open(self.directory.join(STATE))
+        File::open(self.directory.join(self.file))
             .and_then(|mut file| file.read_to_end(&mut bytes))
             .map_err(|error| self.io("cannot be read", &error))?;
         let state: State = serde_json::from_slice(&bytes).map_err(|error| {
@@ -95,12 +101,12 @@ impl Profile {
     pub(crate) fn save(&self, state: &State) -> Result<()> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(STATE_BYTES_USUAL));
         serde_json::to_writer(&mut *bytes, state).expect("a state has string keys only and serializes");
-        write_private(&self.directory.join(STATE), &bytes).map_err(|error| self.io("cannot be written", &error))
+        write_private(&self.directory.join(self.file), &bytes).map_err(|error| self.io("cannot be written", &error))
     }
 
     /// Deletes the state; the directory and its lock stay.
     pub(crate) fn forget(&self) -> Result<()> {
-        fs::remove_file(self.directory.join(STATE)).map_err(|error| self.io("cannot be deleted", &error))?;
+        fs::remove_file(self.directory.join(self.file)).map_err(|error| self.io("cannot be deleted", &error))?;
         sync_directory(&self.directory).map_err(|error| self.io("cannot be synced", &error))
     }
 
@@ -149,6 +155,7 @@ fn sync_directory(path: &Path) -> std::io::Result<()> {
 }
 
 const STATE: &str = "state.json";
+const LINKING: &str = "linking.json";
 const LOCK: &str = "lock";
 /// Room for a few contacts, so that the buffer of secrets is rarely moved.
 const STATE_BYTES_USUAL: usize = 64 << 10;

@@ -76,7 +76,9 @@ impl Client {
         }
         let _lock = self.enter().await?;
         self.state.set_receipts(settings);
-        self.save()
+        self.save()?;
+        self.keep().await;
+        Ok(())
     }
 
     /// How long until [`send_due_receipts`](Client::send_due_receipts) has something to do; none while nothing gathers.
@@ -170,7 +172,7 @@ impl State {
         }
     }
 
-    fn set_receipts(&mut self, settings: ReceiptSettings) {
+    pub(super) fn set_receipts(&mut self, settings: ReceiptSettings) {
         self.receipts = settings;
         for contact in &mut self.contacts {
             let pending = &mut contact.receipts;
@@ -194,8 +196,16 @@ impl State {
         });
     }
 
+    /// A time to hold something back for, in seconds.
+    pub(crate) fn drawn_delay(&self) -> u64 {
+        drawn(self.receipts.delay_secs)
+    }
+
     fn receipts_due_at(&self) -> Option<u64> {
-        self.contacts.iter().filter(|contact| self.receipts_wait(contact)).map(|contact| contact.receipts.due_at).min()
+        let receipts =
+            self.contacts.iter().filter(|contact| self.receipts_wait(contact)).map(|contact| contact.receipts.due_at);
+        let later = self.outbox.iter().map(|outgoing| outgoing.due_at).filter(|at| *at > 0);
+        receipts.chain(later).min()
     }
 
     fn receipts_wait(&self, contact: &Contact) -> bool {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use reqwest::Method;
 
 use super::Client;
+use super::envelope::Taken;
 use super::error::Result;
 use super::event::{Event, What};
 use super::http::NOTHING;
@@ -68,6 +69,7 @@ impl Client {
         // What fails of this can wait for the next time, or fails what is asked next as well.
         self.renew_prekey().await.ok();
         self.tend_tokens().await.ok();
+        self.keep().await;
         self.flush(None).await.ok();
         Ok(())
     }
@@ -122,8 +124,13 @@ impl Client {
                 continue;
             }
             match self.take_in(envelope).await {
-                Ok(true) => {}
-                Ok(false) => unopened += 1,
+                Ok(Taken::In) => {}
+                Ok(Taken::Unopened) => unopened += 1,
+                Ok(Taken::ByUnknown) => {
+                    // Another device may have made a contact that this one has not heard of.
+                    let held = self.state.has_slot(now) && self.state.hold_back(envelope, now);
+                    unopened += u64::from(!held);
+                }
                 // The sender's devices could not be looked up now: this one and the rest come again.
                 Err(error) => {
                     stopped = Some(error);
@@ -132,6 +139,7 @@ impl Client {
             }
             self.state.stored_through = envelope.seq.0;
         }
+        unopened += self.decide().await;
         if unopened > 0 {
             self.state.tell(now, What::Unopened { count: unopened });
         }
@@ -144,6 +152,7 @@ impl Client {
             self.state.drop_old_keys(now);
         }
         self.save()?;
+        self.keep().await;
         match stopped {
             Some(error) if self.state.inbox.is_empty() => Err(error),
             _ => Ok(drained),
@@ -163,7 +172,7 @@ impl Client {
     fn report_missing(&mut self, now: u64) {
         let since = now.saturating_sub(self.state.relay.retention_secs + HOUR);
         let mut reports = Vec::new();
-        for contact in &mut self.state.contacts {
+        for contact in self.state.myself.iter_mut().chain(&mut self.state.contacts) {
             let count: u64 = contact.devices.values_mut().map(|peer| peer.counters.never_arrived(since)).sum();
             if count > 0 {
                 reports.push(What::NeverArrived { from: contact.name.clone(), count });

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::crypto::{exchange, random, sign};
 use crate::protocol::bytes::{decode, encode};
 
-/// The seed of an Ed25519 key or the secret of an X25519 one.
+/// The seed of an Ed25519 key, the secret of an X25519 one, or what two devices share.
 #[derive(Clone)]
 pub(crate) struct Secret(Zeroizing<[u8; 32]>);
 
@@ -16,6 +16,16 @@ impl Secret {
     /// A fresh one.
     pub(crate) fn generate() -> Self {
         Self(Zeroizing::new(random::bytes()))
+    }
+
+    /// The one of these bytes.
+    pub(crate) fn of(bytes: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*bytes))
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// As an Ed25519 pair.

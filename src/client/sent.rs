@@ -12,10 +12,10 @@ use super::Client;
 use super::content::Content;
 use super::error::{Error, Result};
 use super::http::Lane;
-use super::message::{CONTENT_BYTES_MAX, Plain, To, seal};
+use super::message::{CONTENT_BYTES_MAX, Plain, To, body_size, filler, seal};
 use super::state::{Outgoing, State};
 use crate::crypto::random;
-use crate::protocol::envelopes::{ListName, Sealed, SendReply, SendRequest};
+use crate::protocol::envelopes::{BODY_SIZES, ListName, Sealed, SendReply, SendRequest};
 use crate::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, ErrorCode, SealingKey};
 
 /// A text that was sent, or is to be.
@@ -77,9 +77,14 @@ impl Client {
     /// Sends a text. `Err(Queued)` means that it is kept and goes out later by itself.
     pub async fn send(&mut self, to: &str, text: &str) -> Result<Sent> {
         let _lock = self.enter().await?;
-        let account = self.named(to)?.account;
+        let contact = self.named(to)?;
+        if contact.knocked {
+            let what = format!("{to} has not answered your knock yet");
+            return Err(Error::asked(what, "`restante client receive` says when they have; then they can be written to"));
+        }
+        let account = contact.account;
         let content = Content::Text { text: text.to_string() };
-        let length = content.bytes().len();
+        let length = content.bytes().len().max(self.state.copy_bytes(&account, text));
         if length > CONTENT_BYTES_MAX {
             let over = length - CONTENT_BYTES_MAX;
             let what = format!("the text is too long: a message holds {CONTENT_BYTES_MAX} bytes, and this one is {over} over");
@@ -98,6 +103,8 @@ impl Client {
         self.state.sent.drain(..surplus);
         self.save()?;
         let problems = self.flush(Some(account)).await?;
+        // Copies of earlier ones, whose time has come; they can wait.
+        self.flush(Some(self.state.account)).await.ok();
         match self.state.sent.iter().find(|sent| sent.id == id) {
             Some(sent) if matches!(sent.state, Delivery::Accepted { .. }) => Ok(sent.clone()),
             _ => Err(problem_of(id, to, problems, self.state.outgoing(&id).is_some())),
@@ -119,13 +126,22 @@ impl Client {
         let (mut problems, mut held_up) = (Vec::new(), HashSet::new());
         let ids: Vec<EnvelopeId> = self.state.outbox.iter().map(|outgoing| outgoing.id).collect();
         for id in ids {
-            let Some(to) = self.state.outgoing(&id).map(|outgoing| outgoing.to) else { continue };
-            if only.is_some_and(|only| only != to) || held_up.contains(&to) {
+            let Some(outgoing) = self.state.outgoing(&id) else { continue };
+            let (to, is_grant) = (outgoing.to, outgoing.grant.is_some());
+            let waits = self.state.waits_for_slot(&id) || self.state.awaits_an_answer(&id);
+            let asked_for = only.is_none_or(|only| only == to) && !waits;
+            if !asked_for || outgoing.due_at > self.clock.now() || (held_up.contains(&to) && !is_grant) {
                 continue;
             }
             let outcome = match self.deliver(&id).await {
                 Ok(reply) => Delivery::Accepted { expires_at: reply.expires_at, full: reply.full.len() },
+                Err(Error::NoKey { .. }) if self.state.is_of_no_use_later(&id) => {
+                    self.state.outbox.retain(|outgoing| outgoing.id != id);
+                    self.save()?;
+                    continue;
+                }
                 Err(error) if error.passes() => {
+                    self.state.put_off(&id, self.clock.now());
                     held_up.insert(to);
                     problems.push((id, error));
                     continue;
@@ -136,6 +152,9 @@ impl Client {
                     Delivery::Failed { why }
                 }
             };
+            if matches!(outcome, Delivery::Accepted { .. }) {
+                self.state.queue_copy(&id, self.clock.now());
+            }
             self.state.outbox.retain(|outgoing| outgoing.id != id);
             // A receipt may have overtaken the answer to the first try.
             let awaits = |sent: &&mut Sent| sent.id == id && sent.state == Delivery::Queued;
@@ -157,7 +176,7 @@ impl Client {
             };
             let changed = refused.device_list.ok_or(NO_NEWER_LIST)?;
             let account = self.state.outgoing(id).map(|outgoing| outgoing.to).ok_or(GONE)?;
-            if !self.learn(&account, &changed)? {
+            if !self.learn_shown(&account, &changed)? {
                 return Err(NO_NEWER_LIST);
             }
         }
@@ -167,6 +186,9 @@ impl Client {
     /// The request for a queued message, with fresh reply keys that are on disk when this returns.
     async fn sealed(&mut self, id: &EnvelopeId) -> Result<SendRequest> {
         let outgoing = self.state.outgoing(id).cloned().ok_or(GONE)?;
+        if outgoing.to == self.state.account {
+            self.register_own_token().await?;
+        }
         let contact = self.state.contact(&outgoing.to).ok_or(GONE)?;
         let token = outgoing.token.clone().unwrap_or_else(|| contact.token.clone());
         let keys = self.keys_for(&outgoing.to, &token).await?;
@@ -175,13 +197,38 @@ impl Client {
         let content = outgoing.content.bytes();
         let letter = Letter { id, to: &outgoing.to, list: &list, keys: &keys, content, sent_at: now };
         let mut sealed = Vec::with_capacity(list.entries.len());
+        let mut for_nobody = true;
         for entry in &list.entries {
+            if let Some(grant) = outgoing.grant.as_ref().filter(|grant| grant.device == entry.device) {
+                sealed.push(self.state.granted(grant, entry, id)?);
+                for_nobody = false;
+                continue;
+            }
+            if self.state.is_this(&entry.device) {
+                sealed.push(letter.filler(&entry.device));
+                continue;
+            }
+            // A device that nothing can be sealed to sees by its counter that something was missed.
             let counter = self.state.counter(id, &outgoing.to, &entry.device);
+            if !keys.contains_key(&entry.device) {
+                sealed.push(letter.filler(&entry.device));
+                continue;
+            }
             let reply_key = self.state.new_reply_key(entry.device, counter, now);
             sealed.push(self.state.sealed(&letter, &entry.device, counter, reply_key)?);
+            for_nobody = false;
+        }
+        if for_nobody {
+            return Err(self.no_key(&outgoing.to));
         }
         self.save()?;
         Ok(SendRequest { token, id: *id, list: letter.list_name(), sealed, expires_in: None, live: None })
+    }
+}
+
+impl Client {
+    fn no_key(&mut self, account: &AccountId) -> Error {
+        Error::NoKey { to: self.state.contact(account).map(|contact| contact.name.clone()).unwrap_or_default() }
     }
 }
 
@@ -209,6 +256,11 @@ impl Letter<'_> {
     pub(super) fn list_name(&self) -> ListName {
         ListName { epoch: self.list.epoch, version: self.list.version }
     }
+
+    /// What stands in the place of a copy that nobody could open.
+    pub(super) fn filler(&self, device: &DeviceId) -> Sealed {
+        Sealed { device: *device, body: Bytes(filler(body_size(self.content.len()).unwrap_or(BODY_SIZES[2]))) }
+    }
 }
 
 impl State {
@@ -233,8 +285,30 @@ impl State {
     /// Puts a message into the outbox.
     pub(crate) fn queue(&mut self, to: AccountId, content: Content, token: Option<DeliveryToken>) -> EnvelopeId {
         let id = EnvelopeId(random::bytes());
-        self.outbox.push(Outgoing { id, to, content, token, counters: Default::default() });
+        let (counters, due_at, grant) = (Default::default(), 0, None);
+        self.outbox.push(Outgoing { id, to, content, token, counters, due_at, grant });
         id
+    }
+
+    /// The same, to go out not before `due_at`.
+    pub(crate) fn queue_for_later(&mut self, to: AccountId, content: Content, due_at: u64) {
+        self.queue(to, content, None);
+        if let Some(last) = self.outbox.last_mut() {
+            last.due_at = due_at;
+        }
+    }
+
+    /// Whether a message is to somebody who has been knocked at and has not answered: nothing but the knock can go there.
+    fn awaits_an_answer(&self, id: &EnvelopeId) -> bool {
+        let Some(outgoing) = self.outgoing(id).filter(|outgoing| outgoing.token.is_none()) else { return false };
+        self.contacts.iter().any(|contact| contact.account == outgoing.to && contact.knocked)
+    }
+
+    /// What was held back is not due again at once, so that whoever waits for it to be does not try without end.
+    fn put_off(&mut self, id: &EnvelopeId, now: u64) {
+        if let Some(outgoing) = self.outbox.iter_mut().find(|outgoing| outgoing.id == *id && outgoing.due_at > 0) {
+            outgoing.due_at = now + AGAIN_SECS;
+        }
     }
 
     pub(crate) fn outgoing(&self, id: &EnvelopeId) -> Option<&Outgoing> {
@@ -269,6 +343,8 @@ pub(super) const GONE: Error = Error::Untrue("the contact is no longer there");
 const NO_NEWER_LIST: Error = Error::Untrue("the relay says that the recipient's device list changed, and shows no newer one");
 /// How often a list may change between sealing and sending.
 const LIST_CHANGES_MAX: u32 = 3;
+/// When a message that was held back and could not go out is tried again by itself.
+const AGAIN_SECS: u64 = 60;
 /// How many messages may wait to be sent.
 const OUTBOX_MAX: usize = 1_000;
 /// How many sent texts are remembered.

@@ -12,7 +12,7 @@ use super::http::{Http, Lane, NOTHING};
 use crate::crypto::sign;
 use crate::protocol::auth::{
     CHALLENGE_BYTES_MAX, ChallengeReply, ChallengeRequest, LoginReply, LoginRequest, Proof, RevokeSessionsRequest,
-    RevokedReply, challenge_transcript,
+    RevokedReply, SessionItem, SessionsReply, challenge_transcript,
 };
 use crate::protocol::info::Info;
 use crate::protocol::{Bytes, DeviceId, ErrorCode, RelayKey, SessionToken, Signature};
@@ -113,6 +113,24 @@ impl Client {
         Ok(reply.revoked)
     }
 
+    /// Where the account is logged in.
+    pub async fn sessions(&mut self) -> Result<Vec<SessionItem>> {
+        let _lock = self.enter().await?;
+        let reply: SessionsReply = self.authed(Method::GET, "/v1/sessions", NOTHING).await?;
+        Ok(reply.sessions)
+    }
+
+    /// Ends every session of a device of the account, or all but this one, and says how many.
+    pub async fn revoke_sessions(&mut self, device: Option<DeviceId>) -> Result<u64> {
+        let _lock = self.enter().await?;
+        let request = RevokeSessionsRequest { device, all_others: device.is_none().then_some(true) };
+        let reply: RevokedReply = self.authed(Method::POST, "/v1/sessions/revoke", Some(&request)).await?;
+        if device == Some(self.state.device_id()) {
+            self.session = None;
+        }
+        Ok(reply.revoked)
+    }
+
     /// The next request logs in.
     pub(super) fn forget_session(&mut self) {
         self.session = None;
@@ -144,7 +162,17 @@ impl Client {
             challenge: challenge.bytes.clone(),
             signature: Signature(self.state.device_key().sign(&challenge.proof().login())),
         };
-        let reply: LoginReply = self.http.post(Lane::Session(None), "/v1/auth/login", &request).await?;
+        let answer: Result<LoginReply> = self.http.post(Lane::Session(None), "/v1/auth/login", &request).await;
+        let reply = answer.map_err(|error| match error {
+            Error::Refused(mut problem) if problem.code == ErrorCode::LoginRefused => {
+                problem.detail = NOT_KNOWN.to_string();
+                Error::Refused(problem)
+            }
+            other => other,
+        })?;
         Ok(self.session.insert(reply.session).clone())
     }
 }
+
+/// The relay does not say more, so that a stranger learns nothing. Who has the keys of a device that once got in can tell.
+const NOT_KNOWN: &str = "it does not let this device in: it was removed from its account, or the account is gone there";

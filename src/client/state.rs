@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::content::Content;
 use super::counters::Counters;
+use super::doors::Doors;
 use super::event::{Event, What};
+use super::kept::Kept;
 use super::keys::{Prekey, ReplyKey};
 use super::live::LiveSettings;
 use super::receipts::{Pending, ReceiptSettings};
@@ -17,6 +19,7 @@ use super::secret::Secret;
 use super::sent::Sent;
 use crate::crypto::sign;
 use crate::protocol::envelopes::Gap;
+use crate::protocol::keys::Prekey as PublishedPrekey;
 use crate::protocol::{
     AccountId, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, RelayKey, SealingKey, SignedList, TokenHash,
 };
@@ -59,6 +62,39 @@ pub(crate) struct State {
     pub(crate) notices_told: Vec<Hash>,
     #[serde(default)]
     pub(crate) receipts: ReceiptSettings,
+    /// What all devices of the account share in this epoch; none in profiles from before there was one.
+    #[serde(default)]
+    pub(crate) sync_key: Option<Secret>,
+    /// What they keep together, and this device's part in it.
+    #[serde(default)]
+    pub(crate) kept: Kept,
+    /// The own account as somebody to write to: its other devices. There is one where there is a sync key.
+    #[serde(default)]
+    pub(crate) myself: Option<Contact>,
+    /// The own token of this epoch stands at the relay.
+    #[serde(default)]
+    pub(crate) own_token_registered: bool,
+    /// The own list beside which the relay was told to show an older one.
+    #[serde(default)]
+    pub(crate) behind_told: Option<(u32, u64)>,
+    /// That a fork of the own list was told.
+    #[serde(default)]
+    pub(crate) fork_told: bool,
+    /// Hashes of the secrets of link codes that were taken, oldest first.
+    #[serde(default)]
+    pub(crate) links_taken: Vec<Hash>,
+    /// While this device waits to be linked: what it is to be given is sealed under this, too.
+    #[serde(default)]
+    pub(crate) linking: Option<LinkSecret>,
+    #[serde(default)]
+    pub(crate) doors: Doors,
+}
+
+/// What a link code carries, and until when it is good.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LinkSecret {
+    pub(crate) secret: Secret,
+    pub(crate) expires_at: u64,
 }
 
 /// The relay of this profile.
@@ -72,7 +108,7 @@ pub(crate) struct PinnedRelay {
 }
 
 /// An invite that nobody has used yet.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Invite {
     /// What to call who comes by it, where it was said.
     pub(crate) name: Option<String>,
@@ -90,14 +126,23 @@ pub(crate) struct Contact {
     pub(crate) list: SignedList,
     /// The token of theirs that we send by.
     pub(crate) token: DeliveryToken,
-    /// Whether `token` was made for us, or is still an invite's.
+    /// Whether `token` was made for us, or is still an invite's or a door's.
     pub(crate) ready: bool,
+    /// Whether `token` takes knocks alone: nothing can be sent before they accept.
+    #[serde(default)]
+    pub(crate) knocked: bool,
+    /// Prekeys that came inside their knock, each signed by its device.
+    #[serde(default)]
+    pub(crate) prekeys: Vec<PublishedPrekey>,
     /// Tokens of ours by which they may come.
     pub(crate) mine: Vec<Mine>,
     pub(crate) devices: BTreeMap<DeviceId, Peer>,
     /// Our list's (epoch, version) that we last sent them unasked.
     pub(crate) list_told: Option<(u32, u64)>,
     pub(crate) fork_told: bool,
+    /// The list of theirs beside which the relay was told to show an older one.
+    #[serde(default)]
+    pub(crate) behind_told: Option<(u32, u64)>,
     /// What they are still to be told of their texts.
     #[serde(default)]
     pub(crate) receipts: Pending,
@@ -137,10 +182,23 @@ pub(crate) struct Outgoing {
     pub(crate) id: EnvelopeId,
     pub(crate) to: AccountId,
     pub(crate) content: Content,
-    /// The once token of a hello; none means the contact's.
+    /// The once token of a hello, or the token of a knock; none means the contact's.
     pub(crate) token: Option<DeliveryToken>,
     /// The counter given to each device at the first try; kept by every other.
     pub(crate) counters: BTreeMap<DeviceId, u64>,
+    /// Not before.
+    #[serde(default)]
+    pub(crate) due_at: u64,
+    /// The device that is given the account's keys by this one, under the secret of its code.
+    #[serde(default)]
+    pub(crate) grant: Option<Grant>,
+}
+
+/// To whom a grant goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    pub(crate) device: DeviceId,
+    pub(crate) secret: Secret,
 }
 
 impl State {
@@ -159,14 +217,16 @@ impl State {
         DeviceList::parse(self.device_list.list.as_slice()).expect("the own list was made by this client")
     }
 
+    /// A contact; the own account's other devices are one, too.
     pub(crate) fn contact(&mut self, account: &AccountId) -> Option<&mut Contact> {
-        self.contacts.iter_mut().find(|contact| contact.account == *account)
+        let myself = self.myself.as_mut().filter(|myself| myself.account == *account);
+        myself.or_else(|| self.contacts.iter_mut().find(|contact| contact.account == *account))
     }
 
     /// The contact whose account this is, where that token was made for it.
     pub(crate) fn holder(&self, account: &AccountId, token: &TokenHash) -> Option<&Contact> {
         let holds = |contact: &&Contact| contact.account == *account && contact.mine.iter().any(|mine| mine.hash == *token);
-        self.contacts.iter().find(holds)
+        self.myself.iter().chain(&self.contacts).find(holds)
     }
 
     /// Adds an event to those to be shown.

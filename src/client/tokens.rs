@@ -24,7 +24,7 @@ impl Client {
         }
         match self.state.pool.pop() {
             Some(token) => Ok(token),
-            None => self.mint(TokenKind::Contact, None).await,
+            None => self.mint(TokenKind::Contact, None, None).await,
         }
     }
 
@@ -35,13 +35,14 @@ impl Client {
             self.fill_pool().await?;
         }
         self.state.invites.retain(|invite| invite.expires_at > now);
+        self.state.doors.invites.retain(|invite| invite.expires_at > now);
         self.send_revocations().await
     }
 
     /// Registers as many tokens as the pool lacks.
     pub(super) async fn fill_pool(&mut self) -> Result<()> {
         while self.state.pool.len() < POOL {
-            let token = self.mint(TokenKind::Contact, None).await?;
+            let token = self.mint(TokenKind::Contact, None, None).await?;
             self.state.pool.push(token);
         }
         self.state.refill_at = None;
@@ -49,9 +50,9 @@ impl Client {
     }
 
     /// A fresh token, registered. One that is registered and then lost in a crash is of no use to anybody.
-    pub(super) async fn mint(&mut self, kind: TokenKind, expires_at: Option<u64>) -> Result<DeliveryToken> {
+    pub(super) async fn mint(&mut self, kind: TokenKind, expires_at: Option<u64>, uses: Option<u64>) -> Result<DeliveryToken> {
         let token = DeliveryToken(random::bytes());
-        let request = AddTokenRequest { hash: token.hash(), kind, expires_at, envelopes_max: None };
+        let request = AddTokenRequest { hash: token.hash(), kind, expires_at, envelopes_max: None, uses };
         let _: AddTokenReply = self.authed(Method::POST, "/v1/tokens", Some(&request)).await?;
         Ok(token)
     }

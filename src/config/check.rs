@@ -266,16 +266,29 @@ const BORDERS: [(&str, u64, u64); Limits::NAMES.len()] = [
     ("drain_secs", 1, 60),
     ("connections_max", 16, 1_000_000),
     ("prefix_connections_max", 1, 1_000_000),
-    ("prefix_challenges_per_min", 1, 1_000_000),
-    ("prefix_bad_logins_per_min", 1, 1_000_000),
+    // 0 counts nothing.
+    ("prefix_challenges_per_min", 0, 1_000_000),
+    ("prefix_bad_logins_per_min", 0, 1_000_000),
+    ("prefix_requests_per_min", 0, 1_000_000),
+    ("device_requests_per_min", 0, 1_000_000),
+    ("token_sends_per_min", 0, 1_000_000),
+    ("prefix_knocks_per_hour", 0, 1_000_000),
+    ("prefix_lookups_per_min", 0, 1_000_000),
+    ("knocks_token_max", 1, 10_000),
+    ("knocks_max", 1, 100_000),
+    // An account that recovers has the slot of its last epoch beside the new one.
+    ("slots_max", 2, 4),
     // A visit is kept to the week: with less than two of them a device seen yesterday could count as absent.
     ("device_unseen_days", 14, 3_650),
     ("account_unseen_days", 14, 36_500),
 ];
 
 /// Pairs of limits of which the first may not be above the second.
-const ORDERED: [(&str, &str); 2] =
-    [("prefix_connections_max", "connections_max"), ("device_unseen_days", "account_unseen_days")];
+const ORDERED: [(&str, &str); 3] = [
+    ("prefix_connections_max", "connections_max"),
+    ("device_unseen_days", "account_unseen_days"),
+    ("knocks_token_max", "knocks_max"),
+];
 
 #[cfg(test)]
 mod tests {

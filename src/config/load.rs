@@ -282,11 +282,11 @@ fn assemble(settings: &[Setting]) -> Result<Config, ConfigError> {
 const PLACES: [&str; 2] = ["relay.toml", "/etc/restante/relay.toml"];
 /// The client's environment never stops a server.
 const CLIENT_PREFIX: &str = "RESTANTE_CLIENT_";
-/// Names that are not a key's.
+/// Names that are not a key's; the client's own is among them.
 #[cfg(not(feature = "sabotage"))]
-const EXEMPT: [&str; 2] = ["RESTANTE_CONFIG", "RESTANTE_LOG"];
+const EXEMPT: [&str; 3] = ["RESTANTE_CONFIG", "RESTANTE_LOG", "RESTANTE_CODE"];
 #[cfg(feature = "sabotage")]
-const EXEMPT: [&str; 3] = ["RESTANTE_CONFIG", "RESTANTE_LOG", "RESTANTE_SABOTAGE"];
+const EXEMPT: [&str; 4] = ["RESTANTE_CONFIG", "RESTANTE_LOG", "RESTANTE_CODE", "RESTANTE_SABOTAGE"];
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{AccountId, Bytes, DeviceId, Hash, ListKey, SealingKey, Signature, Transcript};
 use super::envelopes::SEQ_END;
+use super::handles::HandleItem;
+use super::slots::SlotItem;
 
 /// A device list as it travels: certificate, bytes, signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -342,6 +344,18 @@ pub struct AccountReply {
     pub devices: Vec<DeviceItem>,
     /// How many tokens it has registered.
     pub tokens: u64,
+    /// Whether the second factor is on.
+    #[serde(default)]
+    pub totp: bool,
+    /// How many of its recovery codes are left.
+    #[serde(default)]
+    pub recovery_codes: u64,
+    /// Its handle, and those that are held for it.
+    #[serde(default)]
+    pub handles: Vec<HandleItem>,
+    /// Its slots, without their content.
+    #[serde(default)]
+    pub slots: Vec<SlotItem>,
 }
 
 /// What the relay holds on one device.

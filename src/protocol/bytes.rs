@@ -260,6 +260,9 @@ fixed_bytes!(public
     /// What the relay knows of a delivery token before it is used: `SHA-256(T(/token, token))`.
     TokenHash, 32);
 fixed_bytes!(public
+    /// What a relay knows of a handle: the first half of its Argon2id.
+    HandleHash, 32);
+fixed_bytes!(public
     /// 16 random bytes, fresh for each recipient of a message.
     EnvelopeId, 16);
 fixed_bytes!(secret

@@ -7,6 +7,8 @@ use super::tokens::{DeliveryToken, TokenKind};
 
 /// The sizes that a sealed body may have, in bytes, suite byte to tag.
 pub const BODY_SIZES: [usize; 3] = [1_024, 4_096, 16_384];
+/// The one size that a knock has.
+pub const KNOCK_BODY_BYTES: usize = 4_096;
 /// What the seal adds to its plaintext: suite, key id, `enc`, tag.
 pub const SEAL_OVERHEAD: usize = 1 + 4 + 32 + 16;
 /// What a wrap adds to a body inside its ciphertext: kind, token hash, id, tag.

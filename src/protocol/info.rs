@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{RelayKey, Signature, Transcript};
+use super::bytes::{Bytes, RelayKey, Signature, Transcript};
 
 /// Whether strangers may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Info {
     pub features: Vec<String>,
     /// The relay's name.
     pub relay_key: RelayKey,
+    /// The salt of handles, which the relay key gives: [`handle_salt`](super::handles::handle_salt).
+    #[serde(default)]
+    pub handle_salt: Bytes,
     /// The same, for people.
     pub fingerprint: String,
     /// The origins under which a login is accepted.

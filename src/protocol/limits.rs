@@ -56,6 +56,14 @@ limits! {
     prefix_connections_max = 64, "Connections per address prefix (/24, /56).";
     prefix_challenges_per_min = 60, "Challenges a minute per address prefix.";
     prefix_bad_logins_per_min = 100, "Refused logins a minute per address prefix.";
+    prefix_requests_per_min = 3_000, "Requests of any kind a minute per address prefix; 0: any number.";
+    device_requests_per_min = 1_200, "Requests with a session a minute per device; 0: any number.";
+    token_sends_per_min = 600, "Sends, and questions for keys, a minute by one token; 0: any number.";
+    prefix_knocks_per_hour = 4, "Knocks an hour per address prefix.";
+    prefix_lookups_per_min = 10, "Handles looked up a minute per address prefix.";
+    knocks_token_max = 32, "Knocks of one token waiting for one device.";
+    knocks_max = 256, "Knocks waiting for one device.";
+    slots_max = 4, "Slots an account.";
     device_unseen_days = 30, "Days after which an absent device is answered `full`.";
     account_unseen_days = 365, "Days after which an account none of whose devices came is deleted.";
 }

@@ -9,18 +9,24 @@ pub mod auth;
 pub mod bytes;
 pub mod envelopes;
 pub mod error;
+pub mod factor;
+pub mod handles;
 pub mod info;
 pub mod keys;
 pub mod limits;
+pub mod linking;
+pub mod slots;
 pub mod stream;
 pub mod time;
 pub mod tokens;
 
 pub use accounts::{DeviceEntry, DeviceList, ListHead, ListKeyCertificate, SignedList};
 pub use bytes::{
-    AccountId, Bytes, DeviceId, EnvelopeId, Hash, ListKey, RelayKey, SealingKey, SessionToken, Signature, TokenHash, Transcript,
+    AccountId, Bytes, DeviceId, EnvelopeId, HandleHash, Hash, ListKey, RelayKey, SealingKey, SessionToken, Signature,
+    TokenHash, Transcript,
 };
 pub use envelopes::{PaddedBody, Seq};
 pub use error::{ErrorCode, Problem};
 pub use limits::Limits;
+pub use slots::SlotId;
 pub use tokens::DeliveryToken;

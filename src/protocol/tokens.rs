@@ -27,6 +27,8 @@ pub enum TokenKind {
     Contact,
     /// One envelope id.
     Once,
+    /// A stranger's first message, as often as it has uses.
+    Knock,
 }
 
 impl TokenKind {
@@ -35,6 +37,7 @@ impl TokenKind {
         match self {
             Self::Contact => 1,
             Self::Once => 2,
+            Self::Knock => 3,
         }
     }
 }
@@ -53,6 +56,9 @@ pub struct AddTokenRequest {
     /// How many of its envelopes may wait in one mailbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelopes_max: Option<u64>,
+    /// How many envelopes a `knock` token takes in all, 1 to [`USES_MAX`]; other kinds have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u64>,
 }
 
 /// The token is registered.
@@ -99,6 +105,9 @@ pub struct TokenItem {
     /// Whether a `once` token has had its envelope.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub used: bool,
+    /// How many envelopes a `knock` token still takes, where it was given uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u64>,
 }
 
 /// `POST /v1/tokens/revoke`.
@@ -111,6 +120,8 @@ pub struct RevokeTokensRequest {
 
 /// The most hashes a page or a revocation holds.
 pub const TOKENS_PAGE_MAX: u64 = 1_000;
+/// The most uses of a `knock` token.
+pub const USES_MAX: u64 = 1_000;
 /// How far ahead a `once` token may expire, in seconds.
 pub const ONCE_SECS_MAX: u64 = 30 * super::time::DAY;
 

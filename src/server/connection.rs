@@ -44,6 +44,16 @@ impl Phase {
         self.enter(REPLYING, clock);
     }
 
+    /// A poll is to wait, as soon as all that was written before it is out.
+    pub(super) fn parking(&self, clock: &Clock) {
+        self.enter(PARKING, clock);
+    }
+
+    /// Whether it is out.
+    pub(super) fn is_parked(&self) -> bool {
+        self.current() == PARKED
+    }
+
     /// It has become a stream, which minds its own time.
     pub(super) fn streaming(&self, clock: &Clock) {
         self.enter(STREAM, clock);
@@ -191,9 +201,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_flush(context);
-        if matches!(poll, Poll::Ready(Ok(()))) && this.phase.current() == REPLYING {
+        if matches!(poll, Poll::Ready(Ok(()))) {
             // hyper flushes when it has written all that it has: the reply is out.
-            this.phase.enter(IDLE, &this.clock);
+            match this.phase.current() {
+                REPLYING => this.phase.enter(IDLE, &this.clock),
+                PARKING => this.phase.enter(PARKED, &this.clock),
+                _ => {}
+            }
         }
         this.progressed(poll, context)
     }
@@ -235,6 +249,8 @@ const BUSY: u8 = 1;
 const REPLYING: u8 = 2;
 const IDLE: u8 = 3;
 const STREAM: u8 = 4;
+const PARKING: u8 = 5;
+const PARKED: u8 = 6;
 /// A peer that takes nothing for so long is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(15);
 /// How long a closed connection waits for its peer to close too.

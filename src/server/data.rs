@@ -1,4 +1,5 @@
-//! The data directory: the lock that makes a relay the only one on it, the relay's key, the room on its disk.
+//! The data directory: the lock that makes a relay the only one on it, the relay's key and that
+//! of the second factors, the room on its disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::error::ServerError;
-use crate::crypto::sign;
+use crate::crypto::{random, sign};
 use crate::protocol::bytes::{decode, encode};
 
 pub(super) fn make_directory(path: &Path) -> Result<(), ServerError> {
@@ -42,28 +43,49 @@ pub(super) fn lock(data: &Path) -> Result<File, ServerError> {
 /// relay which has one, and another key would be another relay.
 pub(super) fn relay_key(data: &Path) -> Result<sign::KeyPair, ServerError> {
     let path = data.join(RELAY_KEY);
-    let failed = |error| ServerError::File { path: path.clone(), error };
-    match fs::read_to_string(&path).map(Zeroizing::new) {
-        Ok(text) => {
-            let seed =
-                decode(text.trim()).ok().map(Zeroizing::new).and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
-            let seed = seed.map(Zeroizing::new).ok_or_else(|| ServerError::RelayKey(path.clone()))?;
-            Ok(sign::KeyPair::from_seed(&seed))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound && database(data).exists() => Err(ServerError::RelayKey(path)),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let key = sign::KeyPair::generate();
-            let text = Zeroizing::new(format!("{}\n", encode(&*key.seed())));
-            let temporary = data.join(format!("{RELAY_KEY}.new"));
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-            fs::rename(&temporary, &path).map_err(failed)?;
-            File::open(data).and_then(|directory| directory.sync_all()).map_err(failed)?;
-            Ok(key)
-        }
-        Err(error) => Err(failed(error)),
+    let seed = match read_key(&path, ServerError::RelayKey)? {
+        Some(seed) => seed,
+        None if database(data).exists() => return Err(ServerError::RelayKey(path)),
+        None => make_key(data, RELAY_KEY)?,
+    };
+    Ok(sign::KeyPair::from_seed(&seed))
+}
+
+/// The key that second factors are locked under: read, or made. Not made where the database holds some: they would open
+/// under no other than the one that is missing.
+pub(super) fn totp_key(data: &Path, needed: bool) -> Result<Zeroizing<[u8; 32]>, ServerError> {
+    let path = data.join(TOTP_KEY);
+    match read_key(&path, ServerError::TotpKey)? {
+        Some(key) => Ok(key),
+        None if needed => Err(ServerError::TotpKey(path)),
+        None => make_key(data, TOTP_KEY),
     }
+}
+
+/// A key's file: 32 bytes as base64url and a line's end. None where there is no file; `broken` where it holds something else.
+fn read_key(path: &Path, broken: fn(PathBuf) -> ServerError) -> Result<Option<Zeroizing<[u8; 32]>>, ServerError> {
+    let text = match fs::read_to_string(path).map(Zeroizing::new) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Err(broken(path.into())),
+        Err(error) => return Err(ServerError::File { path: path.into(), error }),
+    };
+    let bytes = decode(text.trim()).ok().map(Zeroizing::new);
+    let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+    key.map(|key| Some(Zeroizing::new(key))).ok_or_else(|| broken(path.into()))
+}
+
+/// A fresh key, whole and on disk before anybody uses it.
+fn make_key(data: &Path, name: &str) -> Result<Zeroizing<[u8; 32]>, ServerError> {
+    let (path, temporary) = (data.join(name), data.join(format!("{name}.new")));
+    let failed = |error| ServerError::File { path: path.clone(), error };
+    let key = Zeroizing::new(random::bytes::<32>());
+    let text = Zeroizing::new(format!("{}\n", encode(&*key)));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&temporary, &path).map_err(failed)?;
+    File::open(data).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    Ok(key)
 }
 
 /// The database's path in a data directory.
@@ -81,6 +103,7 @@ pub(super) fn room(data: PathBuf, free_bytes_min: u64) -> Arc<dyn Fn() -> bool +
 const DATABASE: &str = "restante.db";
 const LOCK: &str = "restante.lock";
 const RELAY_KEY: &str = "relay.key";
+pub(super) const TOTP_KEY: &str = "totp.key";
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +118,21 @@ mod tests {
         fs::remove_file(dir.path().join(RELAY_KEY)).expect("removed");
         assert!(matches!(relay_key(dir.path()), Err(ServerError::RelayKey(_))));
         assert!(!dir.path().join(RELAY_KEY).exists(), "another key would be another relay");
+    }
+
+    #[test]
+    fn the_key_of_the_second_factors_is_made_unless_it_is_needed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(matches!(totp_key(dir.path(), true), Err(ServerError::TotpKey(_))));
+        assert!(!dir.path().join(TOTP_KEY).exists(), "another key would open nothing");
+        let key = totp_key(dir.path(), false).expect("a fresh key");
+        assert_eq!(totp_key(dir.path(), true).expect("the same key"), key);
+        let mode = fs::metadata(dir.path().join(TOTP_KEY)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        for broken in [&b"short\n"[..], b"", &[0xff; 32]] {
+            fs::write(dir.path().join(TOTP_KEY), broken).expect("written");
+            assert!(matches!(totp_key(dir.path(), false), Err(ServerError::TotpKey(_))), "{broken:?}");
+        }
     }
 
     #[test]

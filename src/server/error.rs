@@ -25,6 +25,9 @@ pub enum ServerError {
     /// The relay key's file does not hold one, or is missing beside a database that belongs to one.
     #[error("{} does not hold the relay's key", .0.display())]
     RelayKey(PathBuf),
+    /// The file of the second factors' key does not hold the one that the database's were locked under.
+    #[error("{} does not hold the key of the second factors in the database", .0.display())]
+    TotpKey(PathBuf),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -52,6 +55,10 @@ impl ServerError {
             Self::Database(error) => error.hint().into(),
             Self::File { path, .. } => format!("see that this user may read and write {}", path.display()),
             Self::RelayKey(_) => "put the relay's key back from a backup; a new key would be a new relay".into(),
+            Self::TotpKey(_) => {
+                "put totp.key back from the backup that the database is of; without it nobody who has a second factor could use it"
+                    .into()
+            }
             Self::Listen { error, .. } if error.kind() == ErrorKind::AddrInUse => {
                 "something listens there already; choose another port with `--listen`".into()
             }
@@ -71,7 +78,7 @@ impl ServerError {
                 OpenErrorKind::InUse => 75,
                 OpenErrorKind::NotPermitted => 77,
             },
-            Self::RelayKey(_) => 65,
+            Self::RelayKey(_) | Self::TotpKey(_) => 65,
             Self::File { error, .. } | Self::Io(error) | Self::Listen { error, .. }
                 if error.kind() == ErrorKind::PermissionDenied =>
             {

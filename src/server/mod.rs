@@ -2,10 +2,12 @@
 //! alike; `serve` accepts, until it is told to stop, and then drains.
 
 mod accept;
+mod answers;
 mod connection;
 mod data;
 mod error;
 mod listener;
+mod parked;
 
 use std::fs::File;
 use std::future::Future;
@@ -20,9 +22,10 @@ use crate::config::{Config, Registration as Mode};
 use crate::crypto::random;
 use crate::protocol::info::Registration;
 use crate::service::{Clock, Relay, Settings};
+use crate::store::Factors;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::{api, jobs};
-use data::{lock, look_at_permissions, make_directory, relay_key, room};
+use data::{lock, look_at_permissions, make_directory, relay_key, room, totp_key};
 use listener::{hosts, is_loopback};
 
 pub use error::ServerError;
@@ -59,6 +62,8 @@ pub async fn open_with(
         disk_bytes_max: config.server.disk_bytes_max,
         mailbox_envelopes_max: config.limits.mailbox_envelopes_max,
         mailbox_bytes_max: config.limits.mailbox_bytes_max,
+        knocks_token_max: config.limits.knocks_token_max,
+        knocks_max: config.limits.knocks_max,
         repeats_secs: config.limits.repeats_secs,
         repeats_max: config.limits.repeats_max as usize,
         on_failure: Arc::new(fail_stop),
@@ -66,6 +71,7 @@ pub async fn open_with(
     };
     set(&mut settings);
     let store = SqliteStore::open(settings)?;
+    let any_factor = Factors::any_factor(&store).await.map_err(crate::service::Error::from)?.is_some();
     // A proxy makes everybody come from loopback: what clients dial tells whether the world can.
     let local = listener.is_none_or(Listener::is_local) && config.server.origins.iter().all(|origin| is_loopback(origin));
     let settings = Settings {
@@ -82,11 +88,16 @@ pub async fn open_with(
             _ => config.server.origins.clone(),
         },
         web_origins: config.server.web_origins.clone(),
+        proxies_trusted: !config.server.trusted_proxies.is_empty(),
         relay_key: first_key.map_or_else(|| relay_key(data), Ok)?,
+        totp_key: totp_key(data, any_factor)?,
         room: room(data.clone(), config.server.disk_free_bytes_min),
         purge_overdue_secs: 3 * jobs::period_secs(&config.retention.purge_schedule, 0).max(PURGE_OVERDUE_SECS_MIN / 3),
     };
     let relay = Relay::open(settings, Arc::new(store), clock, random::system()).await?;
+    if !relay.totp_key_fits().await? {
+        return Err(ServerError::TotpKey(data.join(data::TOTP_KEY)));
+    }
     Ok(Opened { relay, _lock: lock })
 }
 

@@ -61,13 +61,27 @@ impl Relay {
         .await
     }
 
-    /// Puts a list in the place of the account's current one.
+    /// Puts a list in the place of the account's current one. One that adds a device takes an elevated session.
     pub async fn put_list(&self, session: &Session, request: &PutListRequest) -> Result<ListReply> {
         let new = self.valid_list(&request.device_list)?;
         if new.list.account != session.account {
             return Err(Error::refused(ErrorCode::BadList, "$.device_list is another account's"));
         }
+        let elevated = self.elevated(session).await;
+        if elevated.is_err() && self.adds_a_device(session, &new).await? {
+            elevated?;
+        }
         self.replace(new, Successor::Next).await
+    }
+
+    /// Whether a list has a device that the current one has not. A device that goes from the list after this was asked is
+    /// never accepted again, so the answer stays right.
+    async fn adds_a_device(&self, session: &Session, new: &NewList) -> Result<bool> {
+        let current = self.account(session).await?.device_list;
+        // What was stored was parsed before; if it could not be now, every device counts as new.
+        let current = current.parse().map(|(_, list)| list).ok();
+        let known = |device: &DeviceId| current.as_ref().is_some_and(|list| list.entry(device).is_some());
+        Ok(!new.list.entries.iter().all(|entry| known(&entry.device)))
     }
 
     /// Puts a list of a higher epoch in place, on the account key's word alone: no session, so that a thief of every device
@@ -84,13 +98,16 @@ impl Relay {
                 return Err(login_refused());
             }
             self.spend(&challenge)?;
-            self.replace(new, Successor::HigherEpoch).await
+            let reply = self.replace(new, Successor::HigherEpoch).await?;
+            self.inner.factors.forget(&account);
+            Ok(reply)
         })
         .await
     }
 
-    /// Deletes the account: a session alone never does.
+    /// Deletes the account: a session alone never does. The second factor is asked for before the challenge is used up.
     pub async fn delete_account(&self, session: &Session, request: &DeleteAccountRequest) -> Result<DeletedReply> {
+        self.elevated(session).await?;
         let challenge = self.check_challenge(&session.device, &request.challenge)?;
         self.check_proof(&session.device, &challenge, &session.device.0, &request.signature, |proof| {
             proof.delete_account(&session.account)
@@ -98,6 +115,7 @@ impl Relay {
         self.spend(&challenge)?;
         let devices = self.inner.store.delete_account(session.account).await?;
         self.end_sessions_of(&devices);
+        self.inner.factors.forget(&session.account);
         Ok(DeletedReply { deleted: true })
     }
 
@@ -142,7 +160,7 @@ impl Relay {
         }
     }
 
-    fn forget_devices(&self, removed: &[DeviceId]) {
+    pub(crate) fn forget_devices(&self, removed: &[DeviceId]) {
         self.end_sessions_of(removed);
         self.inner.wraps.forget(removed);
     }

@@ -56,6 +56,8 @@ pub(crate) struct Sessions {
 struct Table {
     entries: HashMap<Hash, Entry>,
     of_device: HashMap<DeviceId, Vec<Hash>>,
+    /// How often devices were put out, by whatever way.
+    ended: u64,
 }
 
 struct Entry {
@@ -63,6 +65,8 @@ struct Entry {
     account: AccountId,
     ends: Duration,
     last_used: u64,
+    /// Until when a second factor's code counts, by the clock's `elapsed`.
+    elevated_until: Option<Duration>,
     revoked: CancellationToken,
 }
 
@@ -116,7 +120,7 @@ impl Relay {
     /// A signed challenge for any device id, known or not; nothing is kept for it.
     pub fn challenge(&self, request: &ChallengeRequest, prefix: Option<Prefix>) -> Result<ChallengeReply> {
         let limits = self.limits();
-        self.rate(prefix, Counted::Challenge, limits.prefix_challenges_per_min)?;
+        self.rate(prefix, Counted::Challenge)?;
         let mut nonce = [0; 32];
         (self.inner.random)(&mut nonce);
         let deadline = self.inner.clock.elapsed() + Duration::from_secs(limits.challenge_secs);
@@ -139,9 +143,19 @@ impl Relay {
             let challenge = self.check_challenge(&request.device, &request.challenge)?;
             self.check_proof(&request.device, &challenge, &request.device.0, &request.signature, |proof| proof.login())?;
             self.spend(&challenge)?;
-            let record = self.inner.store.device(request.device).await?.ok_or_else(login_refused)?;
-            self.inner.store.visited(request.device, self.now() / WEEK).await?;
-            self.begin_session(request.device, record.account)
+            loop {
+                // What ends sessions while the store is read ends the one that is about to begin, too.
+                let ended = self.inner.sessions.lock().ended;
+                let record = self.inner.store.device(request.device).await?.ok_or_else(login_refused)?;
+                if record.suspended {
+                    return Err(suspended());
+                }
+                self.inner.store.visited(request.device, self.now() / WEEK).await?;
+                if let Some(begun) = self.begin_session(request.device, record.account, ended)? {
+                    self.logged_in_from(prefix, &request.device);
+                    return Ok(begun);
+                }
+            }
         })
         .await
     }
@@ -159,6 +173,21 @@ impl Relay {
     /// Until when a session is good, Unix seconds, unless it is ended before.
     pub fn session_expires_at(&self, session: &Session) -> u64 {
         self.now() + session.ends.saturating_sub(self.inner.clock.elapsed()).as_secs()
+    }
+
+    /// Elevates a session, and gives until when, Unix seconds.
+    pub(crate) fn elevate_session(&self, session: &Session, length: Duration) -> Result<u64> {
+        let until = self.inner.clock.elapsed() + length;
+        let mut sessions = self.inner.sessions.lock();
+        sessions.entries.get_mut(&session.key).ok_or_else(no_session)?.elevated_until = Some(until);
+        Ok(self.now() + length.as_secs())
+    }
+
+    /// Whether a session is elevated at this moment.
+    pub(crate) fn is_elevated(&self, session: &Session) -> bool {
+        let now = self.inner.clock.elapsed();
+        let sessions = self.inner.sessions.lock();
+        sessions.entries.get(&session.key).and_then(|entry| entry.elevated_until).is_some_and(|until| now < until)
     }
 
     /// The account's sessions, coarse.
@@ -187,6 +216,7 @@ impl Relay {
     /// Ends every session of these devices.
     pub(crate) fn end_sessions_of(&self, devices: &[DeviceId]) {
         let mut sessions = self.inner.sessions.lock();
+        sessions.ended += 1;
         for device in devices {
             for key in sessions.of_device.get(device).cloned().unwrap_or_default() {
                 sessions.end(&key);
@@ -205,11 +235,11 @@ impl Relay {
         prefix: Option<Prefix>,
         attempt: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let max = self.limits().prefix_bad_logins_per_min;
-        self.rate_reached(prefix, Counted::BadLogin, max)?;
+        self.rate_reached(prefix, Counted::BadLogin)?;
         let outcome = attempt.await;
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::LoginRefused) {
-            self.rate(prefix, Counted::BadLogin, u64::MAX)?;
+            // Where others of the prefix took the last one meanwhile, the next look is refused; this one had its answer.
+            let _ = self.rate(prefix, Counted::BadLogin);
         }
         outcome
     }
@@ -245,12 +275,16 @@ impl Relay {
         if self.inner.challenges.spend(challenge, self.inner.clock.elapsed())? { Ok(()) } else { Err(login_refused()) }
     }
 
-    fn begin_session(&self, device: DeviceId, account: AccountId) -> Result<LoginReply> {
+    /// None when devices were put out since `ended` was read: this one may be among them.
+    fn begin_session(&self, device: DeviceId, account: AccountId, ended: u64) -> Result<Option<LoginReply>> {
         let mut token = SessionToken([0; 32]);
         (self.inner.random)(&mut token.0);
         let limits = self.limits();
         let now = self.inner.clock.elapsed();
         let mut sessions = self.inner.sessions.lock();
+        if sessions.ended != ended {
+            return Ok(None);
+        }
         if sessions.entries.len() >= SESSIONS_MAX {
             sessions.sweep(now);
         }
@@ -267,12 +301,13 @@ impl Relay {
             account,
             ends: now + Duration::from_secs(limits.session_secs),
             last_used: floor_hour(self.now()),
+            elevated_until: None,
             revoked: CancellationToken::new(),
         };
         let key = Hash::of(token.as_ref());
         sessions.entries.insert(key, entry);
         sessions.of_device.entry(device).or_default().push(key);
-        Ok(LoginReply { session: token, expires_at: self.now() + limits.session_secs })
+        Ok(Some(LoginReply { session: token, expires_at: self.now() + limits.session_secs }))
     }
 
     fn end_sessions(&self, which: impl Fn(&Hash, &Entry) -> bool) -> u64 {
@@ -315,6 +350,14 @@ pub(crate) fn login_refused() -> Error {
     Error::refused(
         ErrorCode::LoginRefused,
         "the proof was refused: ask for a fresh challenge, and check origin, relay key and device",
+    )
+}
+
+/// Only for who has proved to be a device of the account.
+fn suspended() -> Error {
+    Error::refused(
+        ErrorCode::Suspended,
+        "the relay's operator has suspended this account; what waits for it stays until it expires",
     )
 }
 

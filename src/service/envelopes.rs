@@ -2,8 +2,9 @@
 
 use super::auth::Session;
 use super::error::no_such_token;
+use super::rates::{Counted, Prefix};
 use super::{Error, Relay, Result};
-use crate::protocol::envelopes::{AckReply, AckRequest, SendReply, SendRequest, wrap_plaintext};
+use crate::protocol::envelopes::{AckReply, AckRequest, KNOCK_BODY_BYTES, SendReply, SendRequest, wrap_plaintext};
 use crate::protocol::stream::LiveEnvelope;
 use crate::protocol::time::{WEEK, envelope_expiry};
 use crate::protocol::tokens::{TokenKind, repeat_tag};
@@ -13,14 +14,19 @@ use crate::store::{Acked, Enqueue, Enqueued, NewEnvelope, Route};
 impl Relay {
     /// Stores a sealed message for every device of an account. The reply says nothing of whether anybody listens, or had
     /// it before.
-    pub async fn send(&self, request: SendRequest) -> Result<SendReply> {
+    pub async fn send(&self, request: SendRequest, prefix: Option<Prefix>) -> Result<SendReply> {
         if self.inner.stopping.is_cancelled() {
             return Err(Error::refused(ErrorCode::Stopping, "the relay is stopping; send again, with the same id"));
         }
         let send = self.checked(request)?;
         let route = self.inner.store.route(send.token, send.now).await?.ok_or_else(no_such_token)?;
+        self.rate_token(&send.token)?;
         if !send.is_for(&route) {
             return Err(self.list_changed(&route).await?);
+        }
+        if route.kind == TokenKind::Knock {
+            send.check_knock()?;
+            self.rate(prefix, Counted::Knock)?;
         }
         let reply = |full| SendReply { expires_at: send.expires_at, full };
         if send.live {
@@ -176,6 +182,17 @@ struct Send {
 }
 
 impl Send {
+    /// A knock is never live, and of one size.
+    fn check_knock(&self) -> Result<()> {
+        if self.live {
+            return Err(Error::refused(ErrorCode::BadRequest, "$.live: a `knock` token takes no live envelopes"));
+        }
+        if self.sealed.iter().any(|(_, body)| body.as_slice().len() != KNOCK_BODY_BYTES) {
+            return Err(Error::refused(ErrorCode::BadSize, "$.sealed[*].body is 4096 bytes, by a `knock` token"));
+        }
+        Ok(())
+    }
+
     /// Whether it names the account's current list and covers exactly its devices.
     fn is_for(&self, route: &Route) -> bool {
         let mut named: Vec<DeviceId> = self.sealed.iter().map(|(device, _)| *device).collect();

@@ -1,8 +1,9 @@
 //! What the relay says of itself to anybody.
 
 use super::Relay;
-use crate::protocol::RelayKey;
+use crate::protocol::handles::handle_salt;
 use crate::protocol::info::Info;
+use crate::protocol::{Bytes, RelayKey};
 
 impl Relay {
     /// `GET /v1/info`.
@@ -11,8 +12,9 @@ impl Relay {
         Info {
             version: 1,
             software: SOFTWARE.to_string(),
-            features: vec!["stream".to_string()],
+            features: ["stream", "knock", "handle", "slot", "totp"].map(str::to_string).to_vec(),
             relay_key: self.inner.relay_key,
+            handle_salt: Bytes(handle_salt(&self.inner.relay_key).to_vec()),
             fingerprint: self.inner.relay_key.fingerprint(),
             origins: settings.origins.clone(),
             registration: settings.registration,

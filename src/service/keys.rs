@@ -34,7 +34,9 @@ impl Relay {
     /// The list and the prekeys of the account that a token leads to.
     pub async fn keys(&self, request: &KeysRequest) -> Result<KeysReply> {
         let now = self.now();
-        let route = self.inner.store.route(request.token.hash(), now).await?.ok_or_else(no_such_token)?;
+        let token = request.token.hash();
+        let route = self.inner.store.route(token, now).await?.ok_or_else(no_such_token)?;
+        self.rate_token(&token)?;
         let (device_list, prekeys) = self.inner.store.prekeys(route.account, now).await?.ok_or_else(no_such_token)?;
         Ok(KeysReply { device_list, prekeys })
     }

@@ -9,14 +9,19 @@ pub mod auth;
 pub mod clock;
 pub mod envelopes;
 pub mod error;
+pub mod factor;
+pub mod handles;
 pub mod health;
 pub mod info;
 pub mod keys;
 mod live;
 pub mod notices;
 pub mod passes;
+pub mod proxies;
 pub mod purge;
 pub mod rates;
+pub mod roster;
+pub mod slots;
 pub mod stats;
 pub mod stream;
 mod sync;
@@ -27,6 +32,7 @@ mod wraps;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 pub use auth::Session;
 pub use clock::Clock;
@@ -49,8 +55,12 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// The origins of web pages that may use the relay, canonical.
     pub web_origins: Vec<String>,
+    /// Whether the operator named a proxy in front.
+    pub proxies_trusted: bool,
     /// The relay's name.
     pub relay_key: sign::KeyPair,
+    /// What the secrets of second factors are locked under.
+    pub totp_key: Zeroizing<[u8; 32]>,
     /// Whether the disk has room for more; asked at most once in five seconds.
     pub room: Arc<dyn Fn() -> bool + Send + Sync>,
     /// After how many seconds without a purge the relay counts as not ready.
@@ -74,8 +84,10 @@ struct Inner {
     random: random::Source,
     challenges: auth::Challenges,
     sessions: auth::Sessions,
+    factors: factor::Factors,
     logins: tokio::sync::Semaphore,
     rates: rates::Rates,
+    proxies: proxies::Proxies,
     wraps: wraps::Wraps,
     wakeups: Arc<wakeups::Wakeups>,
     live: Arc<live::Live>,
@@ -96,8 +108,10 @@ impl Relay {
                 relay_key: RelayKey(settings.relay_key.public()),
                 challenges: auth::Challenges::new(&random),
                 sessions: auth::Sessions::default(),
+                factors: factor::Factors::new(&settings.totp_key),
                 logins: tokio::sync::Semaphore::new(auth::LOGINS_MAX),
-                rates: rates::Rates::new(&random),
+                rates: rates::Rates::new(&random, &settings.limits, &clock),
+                proxies: proxies::Proxies::default(),
                 wraps: wraps::Wraps::default(),
                 wakeups,
                 live: Arc::default(),
@@ -124,6 +138,11 @@ impl Relay {
     /// Ends when [`stop`](Self::stop) was called.
     pub async fn stopped(&self) {
         self.inner.stopping.cancelled().await;
+    }
+
+    /// Whether [`stop`](Self::stop) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.is_cancelled()
     }
 
     /// Closes the store, after everything that it accepted is answered.

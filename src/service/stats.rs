@@ -15,6 +15,8 @@ pub struct Stats {
     pub oldest_wait_hours: Option<u64>,
     /// The wall clock jumped and is not believed.
     pub clock_doubted: bool,
+    /// All clients seem to come through one proxy that is not named in `server.trusted_proxies`.
+    pub proxy_suspected: bool,
     /// The relay's time.
     pub now: u64,
 }
@@ -28,6 +30,7 @@ impl Relay {
         Ok(Stats {
             oldest_wait_hours: arrived.map(|arrived| now.saturating_sub(arrived) / 3_600),
             clock_doubted: self.inner.clock.doubted(),
+            proxy_suspected: self.proxy_suspected(),
             now,
             totals,
         })

@@ -24,6 +24,22 @@ pub struct Subscription {
     live: Option<Seat>,
 }
 
+/// A poll that found nothing yet. It has its place at the counter, and loses it when it is dropped.
+pub struct Poll {
+    subscription: Subscription,
+    after: Seq,
+    limit: u64,
+    deadline: Duration,
+}
+
+/// What a poll found at once.
+pub enum Received {
+    /// A page, which may be empty where nothing was to be waited for.
+    Page(ReceiveReply),
+    /// Nothing yet.
+    Nothing(Box<Poll>),
+}
+
 /// What there is to give; nothing at all only at a deadline.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -68,8 +84,8 @@ impl Relay {
         Stream { subscription, sent: Seq(0), in_flight: BTreeSet::new(), recount: false }
     }
 
-    /// `GET /v1/envelopes`: one page, waited for if need be.
-    pub async fn receive(&self, session: &Session, query: ReceiveQuery) -> Result<ReceiveReply> {
+    /// `GET /v1/envelopes`: one page, or the wait for one.
+    pub async fn receive(&self, session: &Session, query: ReceiveQuery) -> Result<Received> {
         let limits = self.limits();
         let bad = |detail: String| Error::refused(ErrorCode::BadRequest, detail);
         let limit = query.limit.unwrap_or(limits.page_envelopes_max);
@@ -83,8 +99,22 @@ impl Relay {
             return Err(bad("after is below 2^53".into()));
         }
         let deadline = self.inner.clock.elapsed() + Duration::from_secs(query.wait);
-        let batch = self.subscribe(session).next_batch(Seq(query.after), limit, deadline).await?;
-        Ok(ReceiveReply { envelopes: batch.envelopes, drained: batch.drained, gap: batch.gap })
+        let mut poll = Poll { subscription: self.subscribe(session), after: Seq(query.after), limit, deadline };
+        let batch = poll.subscription.look(poll.after, limit, deadline).await?;
+        Ok(batch.map_or_else(|| Received::Nothing(Box::new(poll)), |batch| Received::Page(batch.into())))
+    }
+}
+
+impl Poll {
+    /// The page that came, or an empty one at the deadline.
+    pub async fn page(mut self: Box<Self>) -> Result<ReceiveReply> {
+        Ok(self.subscription.next_batch(self.after, self.limit, self.deadline).await?.into())
+    }
+}
+
+impl From<Batch> for ReceiveReply {
+    fn from(batch: Batch) -> Self {
+        Self { envelopes: batch.envelopes, drained: batch.drained, gap: batch.gap }
     }
 }
 
@@ -93,28 +123,36 @@ impl Subscription {
     /// something to give, and so does what is live. Cancel-safe: nothing is taken out before the last wait is over.
     pub async fn next_batch(&mut self, after: Seq, limit: u64, deadline: Duration) -> Result<Batch> {
         loop {
-            self.refuse_if_over()?;
-            let mut batch = Batch::default();
-            if self.look {
-                let inner = &self.relay.inner;
-                let bytes_max = inner.settings.limits.page_bytes_max;
-                let page = inner.store.waiting(self.session.device, after, limit, bytes_max, self.relay.now()).await?;
-                self.look = !page.drained;
-                batch.gap = page.gap.filter(|gap| self.gap_told != Some(*gap));
-                self.gap_told = page.gap;
-                batch.envelopes = page.envelopes;
-            }
-            batch.live = self.live.as_ref().map(Seat::take).unwrap_or_default();
-            let more = !batch.envelopes.is_empty() || batch.gap.is_some();
-            batch.drained = !self.look && (more || !self.drained_told);
-            // A poll waits on; a stream is told where the mailbox stands.
-            let something = more || !batch.live.is_empty() || (batch.drained && self.live.is_some());
-            if something || self.relay.inner.clock.elapsed() >= deadline {
-                self.drained_told = batch.drained || (self.drained_told && !more);
+            if let Some(batch) = self.look(after, limit, deadline).await? {
                 return Ok(batch);
             }
             self.wait(deadline).await?;
         }
+    }
+
+    /// What there is to give now; none where it is to be waited for.
+    async fn look(&mut self, after: Seq, limit: u64, deadline: Duration) -> Result<Option<Batch>> {
+        self.refuse_if_over()?;
+        let mut batch = Batch::default();
+        if self.look {
+            let inner = &self.relay.inner;
+            let bytes_max = inner.settings.limits.page_bytes_max;
+            let page = inner.store.waiting(self.session.device, after, limit, bytes_max, self.relay.now()).await?;
+            self.look = !page.drained;
+            batch.gap = page.gap.filter(|gap| self.gap_told != Some(*gap));
+            self.gap_told = page.gap;
+            batch.envelopes = page.envelopes;
+        }
+        batch.live = self.live.as_ref().map(Seat::take).unwrap_or_default();
+        let more = !batch.envelopes.is_empty() || batch.gap.is_some();
+        batch.drained = !self.look && (more || !self.drained_told);
+        // A poll waits on; a stream is told where the mailbox stands.
+        let something = more || !batch.live.is_empty() || (batch.drained && self.live.is_some());
+        if !something && self.relay.inner.clock.elapsed() < deadline {
+            return Ok(None);
+        }
+        self.drained_told = batch.drained || (self.drained_told && !more);
+        Ok(Some(batch))
     }
 
     /// Ends at a wake-up or the deadline. Cancel-safe: that there is something to look for is remembered.

@@ -7,7 +7,7 @@ use crate::protocol::auth::RevokedReply;
 use crate::protocol::time::ceil_hour;
 use crate::protocol::tokens::{
     AddTokenReply, AddTokenRequest, ListTokensReply, ListTokensRequest, ONCE_SECS_MAX, RevokeTokensRequest, TOKENS_PAGE_MAX,
-    TokenItem, TokenKind,
+    TokenItem, TokenKind, USES_MAX,
 };
 use crate::store::TokenAdded;
 
@@ -30,8 +30,19 @@ impl Relay {
             let detail = format!("$.envelopes_max is from 1 to {}", limits.mailbox_envelopes_max);
             return Err(Error::refused(ErrorCode::BadRequest, detail));
         }
-        let item =
-            TokenItem { hash: request.hash, kind: request.kind, expires_at, envelopes_max: request.envelopes_max, used: false };
+        let knock = request.kind == TokenKind::Knock;
+        if request.uses.is_some_and(|uses| !knock || uses == 0 || uses > USES_MAX) {
+            let detail = format!("$.uses is from 1 to {USES_MAX}, and a `knock` token's alone");
+            return Err(Error::refused(ErrorCode::BadRequest, detail));
+        }
+        let item = TokenItem {
+            hash: request.hash,
+            kind: request.kind,
+            expires_at,
+            envelopes_max: request.envelopes_max,
+            used: false,
+            uses_left: request.uses,
+        };
         match self.inner.store.add_token(session.account, item, limits.tokens_max, now).await? {
             TokenAdded::Added => Ok(AddTokenReply { hash: request.hash }),
             TokenAdded::Taken => Err(Error::refused(ErrorCode::TokenTaken, "mint a fresh token and register that")),

@@ -23,7 +23,7 @@ use crate::protocol::accounts::AccountReply;
 use crate::protocol::envelopes::{Envelope, Gap, ListName};
 use crate::protocol::keys::Prekey;
 use crate::protocol::tokens::{TokenItem, TokenKind};
-use crate::protocol::{AccountId, DeviceId, DeviceList, Hash, SealingKey, Seq, SignedList, TokenHash};
+use crate::protocol::{AccountId, DeviceId, DeviceList, HandleHash, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,7 @@ pub type CommitListener = Arc<dyn Fn(&[DeviceId]) + Send + Sync>;
 
 /// Everything a relay needs kept.
 #[async_trait]
-pub trait Store: Accounts + Tokens + Envelopes + Keys + Passes + Notices + Upkeep {
+pub trait Store: Accounts + Roster + Factors + Tokens + Envelopes + Keys + Handles + Slots + Passes + Notices + Upkeep {
     /// Puts the listener in place; one, before the first request.
     fn on_commit(&self, listener: CommitListener);
 
@@ -115,6 +115,8 @@ pub struct DeviceRecord {
     pub account: AccountId,
     /// What its envelopes are wrapped to.
     pub sealing_key: SealingKey,
+    /// The operator keeps its account out.
+    pub suspended: bool,
 }
 
 /// Accounts, their lists and devices.
@@ -125,7 +127,8 @@ pub trait Accounts: Send + Sync {
     async fn register(&self, new: NewList, pass: Option<Hash>, pass_needed: bool, now: u64) -> Result<Registered>;
 
     /// Puts a list in the place of the current one. Removed devices go with mailbox and prekey, and their ids are never
-    /// accepted again; added ones start with an empty mailbox.
+    /// accepted again; added ones start with an empty mailbox. By [`Successor::HigherEpoch`], a recovery, the account's second
+    /// factor goes too.
     async fn replace_list(&self, new: NewList, rule: Successor, now: u64) -> Result<Replaced>;
 
     /// A device by its id; none when unknown or removed.
@@ -140,6 +143,80 @@ pub trait Accounts: Send + Sync {
     /// Deletes the account and all that is its; from the return on, and at every later moment, nobody sees any of it. The
     /// ids of its devices are never accepted again. Gives the devices it had.
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>>;
+}
+
+/// An account as the operator sees it: how much there is, never what or from whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountItem {
+    /// Its id.
+    pub account: AccountId,
+    /// Devices of its list.
+    pub devices: u64,
+    /// Envelopes waiting for all of them.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Delivery tokens that are good.
+    pub tokens: u64,
+    /// The week in which one of its devices last came.
+    pub seen_week: u64,
+    /// The operator keeps it out.
+    pub suspended: bool,
+}
+
+/// A page of accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountPage {
+    /// Ascending by id.
+    pub accounts: Vec<AccountItem>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<AccountId>,
+}
+
+/// Accounts as the operator deals with them.
+#[async_trait]
+pub trait Roster: Send + Sync {
+    /// Accounts from `from` on, ascending by id, at most `limit`.
+    async fn accounts(&self, from: AccountId, limit: u64, now: u64) -> Result<AccountPage>;
+
+    /// Suspends an account, or ends that, and gives its devices; none when there is no such account. While an account is
+    /// suspended [`Envelopes::enqueue`] takes nothing for it; all that it has stays, and goes on to expire.
+    async fn suspend(&self, account: AccountId, suspended: bool) -> Result<Option<Vec<DeviceId>>>;
+}
+
+/// A second factor as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFactor {
+    /// Its secret, locked under a key that no store has.
+    pub secret: [u8; LOCKED_SECRET_LENGTH],
+    /// The highest step that was used.
+    pub step: u64,
+}
+
+/// The length of a locked TOTP secret: nonce, 20 bytes, tag.
+pub const LOCKED_SECRET_LENGTH: usize = 12 + 20 + 16;
+
+/// Second factors: an account has one or none.
+#[async_trait]
+pub trait Factors: Send + Sync {
+    /// Puts a second factor in the place of any before, whose recovery codes go with it; false when there is no such account.
+    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool>;
+
+    /// The account's second factor.
+    async fn factor(&self, account: AccountId) -> Result<Option<KeptFactor>>;
+
+    /// Uses a step of the factor that has this locked secret: true when it is above every one used before, and the account
+    /// still has that factor. Of several at once that use one step one is told true.
+    async fn use_step(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH], step: u64) -> Result<bool>;
+
+    /// Uses a recovery code up; true for the first.
+    async fn use_recovery_code(&self, account: AccountId, hash: Hash) -> Result<bool>;
+
+    /// Turns it off, and its recovery codes are gone too; false when it was off.
+    async fn remove_factor(&self, account: AccountId) -> Result<bool>;
+
+    /// Some account's locked secret, where there is any: by it the relay sees at its start whether it has the right key.
+    async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>>;
 }
 
 /// What came of a new token.
@@ -189,7 +266,8 @@ pub struct RouteDevice {
 /// Delivery tokens.
 #[async_trait]
 pub trait Tokens: Send + Sync {
-    /// Registers a token's hash for an account that holds fewer than `tokens_max` (live ones). `item.used` is ignored.
+    /// Registers a token's hash for an account that holds fewer than `tokens_max` (live ones). `item.used` is ignored;
+    /// `item.uses_left` is how many uses it begins with, also where it is compared with one that stands.
     async fn add_token(&self, account: AccountId, item: TokenItem, tokens_max: u64, now: u64) -> Result<TokenAdded>;
 
     /// The account's tokens above `after`, ascending, at most `limit`; expired ones are left out.
@@ -198,8 +276,8 @@ pub trait Tokens: Send + Sync {
     /// Deletes those of the account's tokens that are named, and says how many there were.
     async fn revoke_tokens(&self, account: AccountId, hashes: Vec<TokenHash>) -> Result<u64>;
 
-    /// Where a token leads; none when unknown, expired or revoked. A used `once` token still leads there: whether the id is
-    /// its own is decided by [`Envelopes::enqueue`]. May be answered from a cache that every write keeps true.
+    /// Where a token leads; none when unknown, expired or revoked. A used-up token still leads there: whether the id is one
+    /// of its own is decided by [`Envelopes::enqueue`]. May be answered from a cache that every write keeps true.
     async fn route(&self, token: TokenHash, now: u64) -> Result<Option<Route>>;
 }
 
@@ -239,9 +317,9 @@ pub enum Enqueued {
         /// Not stored for these.
         full: Vec<DeviceId>,
     },
-    /// Every envelope named was refused as full; nothing is stored.
+    /// Every envelope named was refused as full, or the account is suspended; nothing is stored.
     AllFull,
-    /// The token is not, or no longer, good, or it is a `once` token that has had another id; nothing is stored.
+    /// The token is not, or no longer, good, or it is used up and this is none of the ids it was used for; nothing is stored.
     NoSuchToken,
     /// The account's list is not the one named; nothing is stored.
     ListChanged,
@@ -275,6 +353,9 @@ pub trait Envelopes: Send + Sync {
     /// still free. The same tag for the same mailbox stores nothing twice while the envelope waits, across restarts, and for
     /// the repeats' time after it is gone, in memory. A `once` token keeps its first tag until it expires.
     ///
+    /// What comes by a `knock` token counts against a room of its own instead: so many of one token, which is forgotten at a
+    /// restart, and so many in all, which is not. It takes one of the token's uses when the first of its envelopes is stored.
+    ///
     /// A seq becomes visible only after all lower ones of its mailbox.
     async fn enqueue(&self, send: Enqueue) -> Result<Enqueued>;
 
@@ -295,6 +376,98 @@ pub trait Keys: Send + Sync {
 
     /// An account's current list and the prekeys of its devices that are good at `now`, by device ascending.
     async fn prekeys(&self, account: AccountId, now: u64) -> Result<Option<(SignedList, Vec<Prekey>)>>;
+}
+
+/// What came of a handle that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandlePut {
+    /// It is the account's, with this record.
+    Done,
+    /// It is another account's, or held for one.
+    Taken,
+    /// The one before could not be held: as many are, the first of them until then.
+    TooMany {
+        /// Unix seconds.
+        until: u64,
+    },
+}
+
+/// What came of giving a handle up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandleReleased {
+    /// It is held now.
+    Released,
+    /// There was none.
+    None,
+    /// As many are held as may be, the first of them until then.
+    TooMany {
+        /// Unix seconds.
+        until: u64,
+    },
+}
+
+/// Handles: an account has one or none, and some may be held for it.
+#[async_trait]
+pub trait Handles: Send + Sync {
+    /// Makes a handle the account's, with a record in the place of any before. The account's other one, where it has one, is
+    /// held for it until `held_until`, and its record is gone. At most [`HELD_MAX`](crate::protocol::handles::HELD_MAX) are
+    /// held for an account. Of two accounts that put one hash, one gets it.
+    async fn put_handle(
+        &self,
+        account: AccountId,
+        hash: HandleHash,
+        record: Vec<u8>,
+        held_until: u64,
+        now: u64,
+    ) -> Result<HandlePut>;
+
+    /// Gives the account's handle up; it is held until `held_until`.
+    async fn release_handle(&self, account: AccountId, held_until: u64, now: u64) -> Result<HandleReleased>;
+
+    /// The record of a handle that somebody has; a held one is nobody's.
+    async fn handle(&self, hash: HandleHash) -> Result<Option<Vec<u8>>>;
+}
+
+/// What a slot must be for a write to happen: compare-and-swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotCondition {
+    /// There is none yet.
+    New,
+    /// It is of this version.
+    Version(u64),
+}
+
+/// What came of a write to a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotPut {
+    /// It is there, of this version.
+    Done(u64),
+    /// It is of another version than the condition says, there where none should be, or not there.
+    Changed,
+    /// The account has as many as it may.
+    TooMany,
+}
+
+/// Slots: an account's small records of its own, opaque here. One account's slot is never another's, whatever its id.
+#[async_trait]
+pub trait Slots: Send + Sync {
+    /// An account's slot: its version and content.
+    async fn slot(&self, account: AccountId, slot: SlotId) -> Result<Option<(u64, Vec<u8>)>>;
+
+    /// Puts content in the place of the one before, which is overwritten, where the condition holds: a new slot gets version 1,
+    /// for an account that has fewer than `slots_max`; another the next version. Of several writes with one condition one is
+    /// done, and the others find it changed.
+    async fn put_slot(
+        &self,
+        account: AccountId,
+        slot: SlotId,
+        condition: SlotCondition,
+        content: Vec<u8>,
+        slots_max: u64,
+    ) -> Result<SlotPut>;
+
+    /// Deletes a slot; false when there is none.
+    async fn delete_slot(&self, account: AccountId, slot: SlotId) -> Result<bool>;
 }
 
 /// A pass as the operator sees it; the code itself is nowhere.
@@ -347,7 +520,7 @@ pub struct PurgeSlice {
     pub envelopes: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
-    /// Expired tokens and passes removed, and accounts that nobody visited.
+    /// Expired tokens, passes and held handles removed, and accounts that nobody visited.
     pub others: u64,
     /// Nothing is left to purge.
     pub done: bool,
@@ -407,8 +580,8 @@ pub struct TableRows {
 /// What the operator and the relay's own jobs need.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// Removes at most 128 rows, or as many as fit in 1 ms: envelopes with an expiry not after `cutoff`, tokens and passes
-    /// expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its mailbox's gap.
+    /// Removes at most 128 rows, or as many as fit in 1 ms: envelopes with an expiry not after `cutoff`, tokens, passes
+    /// and held handles expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its mailbox's gap.
     async fn purge_slice(&self, cutoff: u64, unseen_week: u64, now: u64) -> Result<PurgeSlice>;
 
     /// What a purge up to `cutoff` would remove.

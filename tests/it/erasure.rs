@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use restante::client::{Client, Options, Origin, What};
+use restante::client::{Client, Door, Options, Origin, What};
 use rustix::process::Signal;
 
 use crate::process::{Serving, serve, serve_in};
@@ -69,9 +69,9 @@ async fn what_waits_is_ciphertext_and_what_was_acknowledged_is_gone() {
     let samples = bodies(&relay);
     assert_eq!(samples.len(), 2, "a hello and a text wait");
     assert!(samples.iter().all(|sample| count(&data, sample) > 0), "what waits is in the files");
-    let hash = link.contact.hash();
-    for (what, needle) in
-        [("the text", TEXT.as_bytes()), ("a contact's name", NAME.as_bytes()), ("a token", link.contact.as_ref())]
+    let Door::Once { contact, .. } = &link.door else { panic!("a link for one person") };
+    let hash = contact.hash();
+    for (what, needle) in [("the text", TEXT.as_bytes()), ("a contact's name", NAME.as_bytes()), ("a token", contact.as_ref())]
     {
         assert_eq!(count(&data, needle), 0, "{what} is not");
     }

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use restante::client::{Client, Options, Origin};
+use restante::client::{Client, Door, Options, Origin};
 use restante::protocol::bytes::encode;
 use rustix::process::Signal;
 
@@ -48,6 +48,7 @@ async fn logged(directory: &Path, format: &str) -> String {
 
     let (mut bob, mut alice) = (person(&relay, "bob").await, person(&relay, "alice").await);
     let link = bob.invite(None).await.expect("a link");
+    let Door::Once { once, contact } = &link.door else { panic!("a link for one person") };
     alice.add("bob", &link).await.expect("added");
     alice.send("bob", CANARY).await.expect("sent");
     for event in bob.receive(0).await.expect("events") {
@@ -89,9 +90,9 @@ async fn logged(directory: &Path, format: &str) -> String {
         ("a bearer", bearer),
         ("an account", alice.account_id().encode()),
         ("a device", bob.device_id().encode()),
-        ("a token", link.contact.encode()),
-        ("a token", link.once.encode()),
-        ("a token's hash", link.contact.hash().encode()),
+        ("a token", contact.encode()),
+        ("a token", once.encode()),
+        ("a token's hash", contact.hash().encode()),
     ] {
         let line = log.lines().find(|line| line.contains(&secret));
         assert_eq!(line, None, "{what} stands in the log");

@@ -1,5 +1,6 @@
 //! Long polls, over real sockets: what ends one, and what a stop does.
 
+mod parked;
 mod stress;
 
 use serde_json::json;

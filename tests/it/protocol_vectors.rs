@@ -5,14 +5,16 @@
 mod file;
 
 use file::{Case, Vectors};
-use restante::crypto::{exchange, seal, sign, wrap};
+use restante::crypto::{derive, exchange, seal, sign, wrap};
 use restante::protocol::accounts::pass_hash;
 use restante::protocol::auth::{Proof, challenge_transcript};
 use restante::protocol::envelopes::{
     key_id, seal_aad, seal_info, seal_signature_transcript, wrap_aad, wrap_info, wrap_key_context, wrap_plaintext,
 };
+use restante::protocol::factor::{Code, recovery_code_hash};
 use restante::protocol::info::notice_transcript;
 use restante::protocol::keys::prekey_transcript;
+use restante::protocol::linking;
 use restante::protocol::time::{ceil_hour, envelope_expiry, floor_hour};
 use restante::protocol::tokens::TokenKind;
 use restante::protocol::{
@@ -143,6 +145,21 @@ fn signed_list(case: &Case) -> SignedList {
 }
 
 #[test]
+fn sync_keys_and_digits_are_equal() {
+    let vectors = Vectors::read("linking");
+    for case in vectors.cases("derived") {
+        let account = AccountId(case.array("account"));
+        let info = linking::sync_key_info(&account, case.number("epoch") as u32);
+        assert_eq!(*derive::derive(&case.array("seed"), &info), case.array("sync_key"));
+        let token = derive::derive(&case.array("sync_key"), &linking::own_token_info(&account));
+        assert_eq!(*token, case.array("own_token"));
+    }
+    for case in vectors.cases("digits") {
+        assert_eq!(linking::digits(&AccountId(case.array("account"))), case.text("digits"));
+    }
+}
+
+#[test]
 fn hashes_are_equal() {
     let vectors = Vectors::read("hashes");
     for case in vectors.cases("token_hash") {
@@ -150,6 +167,10 @@ fn hashes_are_equal() {
     }
     for case in vectors.cases("pass_hash") {
         assert_eq!(pass_hash(case.text("code")).0, case.array("hash"));
+    }
+    for case in vectors.cases("recovery_code_hash") {
+        let Some(Code::Recovery(code)) = Code::parse(case.text("code")) else { panic!("not the form of a recovery code") };
+        assert_eq!(recovery_code_hash(&AccountId(case.array("account")), &code).0, case.array("hash"));
     }
     for case in vectors.cases("key_id") {
         assert_eq!(key_id(&SealingKey(case.array("key"))), case.array("id"));

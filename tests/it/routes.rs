@@ -74,7 +74,11 @@ async fn an_anonymous_route_refuses_whoever_says_who_they_are() {
     let token = bo.token(&relay, &session).await;
     for (line, _, _) in asks().filter(|(_, auth, _)| *auth == Auth::Anonymous) {
         for value in [format!("Bearer {session}"), "Bearer garbage".into(), "Basic eDp5".into(), String::new()] {
-            let good = if line.ends_with("keys") { json!({"token": token}) } else { bo.parcel(&token, 1, 1_024) };
+            let good = match line.rsplit('/').next() {
+                Some("keys") => json!({"token": token}),
+                Some("lookup") => json!({"hash": token.hash()}),
+                _ => bo.parcel(&token, 1, 1_024),
+            };
             let reply = relay.answer(ask(&line).json(&good).header("Authorization", &value)).await;
             reply.refused(400, "anonymous_only");
         }

@@ -2,8 +2,13 @@
 
 mod accounts;
 mod envelopes;
+mod factor;
+mod handles;
+mod knocks;
 mod model;
 mod others;
+mod roster;
+mod slots;
 mod sqlite;
 mod tokens;
 

@@ -52,7 +52,7 @@ async fn a_token_is_registered_once_and_for_one_account() {
             .await
             .refused(400, "bad_request");
     }
-    add(&relay, &session, json!({"hash": hash(2), "kind": "knock"})).await.refused(400, "bad_request");
+    add(&relay, &session, json!({"hash": hash(2), "kind": "friend"})).await.refused(400, "bad_request");
     add(&relay, &session, json!({"hash": hash(2), "kind": "once", "expires_at": now + 30 * DAY})).await.ok(200);
     add(&relay, &session, json!({"hash": hash(3), "kind": "contact", "envelopes_max": 10_000})).await.ok(200);
     add(&relay, &session, json!({"hash": hash(4), "kind": "contact"})).await.refused(409, "too_many_tokens");

@@ -38,7 +38,7 @@ fn of_pages(reply: &Reply) -> Vec<String> {
 /// What every reply to a known page has.
 fn readable_by(page: &str) -> Vec<String> {
     let origin = format!("access-control-allow-origin: {page}");
-    vec![origin, "access-control-expose-headers: Retry-After".into(), "vary: Origin".into()]
+    vec![origin, "access-control-expose-headers: ETag, Retry-After".into(), "vary: Origin".into()]
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_known_pages_preflight_is_answered_on_every_path() {
         assert!(methods.split(", ").any(|method| route.method == method), "{}: {methods}", route.template);
         assert!(!methods.contains("OPTIONS"), "{methods}");
         let mut expected = vec![
-            "access-control-allow-headers: authorization, content-type".into(),
+            "access-control-allow-headers: authorization, content-type, if-match, if-none-match, slot-id".into(),
             format!("access-control-allow-methods: {methods}"),
             "access-control-max-age: 86400".into(),
         ];

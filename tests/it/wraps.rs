@@ -62,7 +62,9 @@ async fn a_try_that_the_store_refused_wraps_anew() {
         registration: Registration::Open,
         origins: vec![],
         web_origins: vec![],
+        proxies_trusted: false,
         relay_key: sign::KeyPair::generate(),
+        totp_key: zeroize::Zeroizing::new([7; 32]),
         room: Arc::new(|| true),
         purge_overdue_secs: 900,
     };
@@ -70,21 +72,28 @@ async fn a_try_that_the_store_refused_wraps_anew() {
     let (bo, token, now) = (Person::new(), DeliveryToken([7; 32]), relay.now());
     let (_, list) = bo.list.parse().expect("a list");
     store.register(NewList { signed: bo.list.clone(), list }, None, false, now).await.expect("registered");
-    let item = TokenItem { hash: token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None, used: false };
+    let item = TokenItem {
+        hash: token.hash(),
+        kind: TokenKind::Contact,
+        expires_at: None,
+        envelopes_max: None,
+        used: false,
+        uses_left: None,
+    };
     store.add_token(bo.id(), item, 10, now).await.expect("added");
 
     let parcel = |id| serde_json::from_value::<SendRequest>(bo.parcel(&token, id, 16_384)).expect("a send");
     let mut tries = 0;
     let refused = loop {
         tries += 1;
-        if let Err(error) = relay.send(parcel(tries)).await {
+        if let Err(error) = relay.send(parcel(tries), None).await {
             break error;
         }
     };
     assert_eq!(refused.code(), ErrorCode::RelayFull, "{refused}");
     let device = bo.devices[0].id();
     store.ack(device, vec![], Some(Seq(tries as u64 / 2)), now).await.expect("removing works when nothing else does");
-    relay.send(parcel(tries)).await.expect("there is room again");
+    relay.send(parcel(tries), None).await.expect("there is room again");
     let page = store.waiting(device, Seq(0), 1_000, u64::MAX, now).await.expect("a page");
     let last = page.envelopes.last().expect("the last one");
     let drawn = drawn.lock().expect("nobody panics in here").clone();

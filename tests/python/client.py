@@ -9,6 +9,7 @@ import os
 import time
 from dataclasses import dataclass
 
+import doors
 from hpke import Refused, need, x_public
 from keys import ed_public, good_point, good_x25519, sign, verifies
 from restante import (
@@ -120,6 +121,7 @@ class Client:
         self.sealing_secret = os.urandom(32)
         self.secrets, self.contacts, self.session = {}, {}, None
         self.minted, self.invites = {}, {}  # token hash: account; hash of a once token: hash of its contact token
+        self.published, self.knocks = None, {}  # the newest prekey; account: (list, content, plain) of who waits
         self.list = self.make_list()
 
     def make_list(self, epoch=1, version=1, previous=bytes(32), more=()):
@@ -156,6 +158,18 @@ class Client:
         del body["device"]
         return self.call("POST", "/account/delete", body)
 
+    def generate_totp(self):
+        """A fresh TOTP secret, 20 bytes; nothing is on before a code of it is confirmed."""
+        return unb64(self.call("POST", "/totp/generate", {})["secret"], 20)
+
+    def confirm_totp(self, code):
+        """Turn the second factor on: ten recovery codes."""
+        return self.call("POST", "/totp/confirm", {"code": code})["recovery_codes"]
+
+    def elevate(self, code):
+        """Elevate the session, by an authenticator's code or a recovery code; until when."""
+        return self.call("POST", "/session/elevate", {"code": code})["until"]
+
     def fresh_key(self):
         secret = os.urandom(32)
         self.secrets[x_public(secret)] = secret
@@ -165,6 +179,7 @@ class Client:
         key, expires_at = self.fresh_key(), int(time.time()) + days * DAY
         signed = prekey_transcript(self.account, self.device, key, expires_at)
         body = {"prekey": b64(key), "expires_at": expires_at, "signature": b64(sign(self.device_seed, signed))}
+        self.published = {"device": b64(self.device), **body}
         return self.call("PUT", "/keys", body)
 
     def mint(self, kind="contact", days=None, contact=None):
@@ -250,6 +265,9 @@ class Client:
         content = json.loads(plain.content)
         if kind == "once":
             return self.greeted(self.invites.pop(hashed, None), plain, content)
+        if kind == "knock":
+            self.knocks[plain.account] = (doors.checked(self, plain, content), content, plain)
+            return plain.account, content
         need(self.minted.get(hashed) == plain.account, "not by the contact that the token was minted for")
         contact = self.contacts[plain.account]
         if content["type"] == "list":
@@ -288,6 +306,19 @@ class Client:
         self.minted[invited] = plain.account
         self.send(contact, {"type": "welcome", "token": b64(self.mint(contact=plain.account))})
         return plain.account, content
+
+    def knock(self, door, text, **more):
+        account, token = doors.find(self, door)
+        return doors.knock(self, account, token, text, Contact, **more)
+
+    def accept(self, account):
+        """Let somebody in who knocked: a contact, and a contact token of their own for the answer."""
+        signed_list, content, plain = self.knocks.pop(account)
+        contact = Contact(account, unb64(content["token"], 32), signed_list)
+        need(self.counted(contact, plain), "a knock seen before")
+        self.contacts[account] = contact
+        self.send(contact, {"type": "welcome", "token": b64(self.mint(contact=account))})
+        return contact
 
     def invite(self):
         once, contact = self.mint("once", days=7), self.mint(days=7)

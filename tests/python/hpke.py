@@ -1,4 +1,4 @@
-"""HPKE by hand: RFC 9180 base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM or export-only."""
+"""HPKE by hand: RFC 9180 base and PSK mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM or export-only."""
 
 import hmac
 import struct
@@ -47,12 +47,13 @@ def _exchange(secret, public):
 class Hpke:
     """One HPKE context, on either side; only its first message is ever used."""
 
-    def __init__(self, dh, enc, recipient, info, aead):
+    def __init__(self, dh, enc, recipient, info, aead, psk=(b"", b"")):
         kem = b"KEM\x00\x20"
         shared = _expand(_extract(b"", kem, b"eae_prk", dh), kem, b"shared_secret", enc + recipient, 32)
         suite = b"HPKE" + struct.pack(">HHH", 0x0020, 0x0001, aead)
-        context = b"\x00" + _extract(b"", suite, b"psk_id_hash", b"") + _extract(b"", suite, b"info_hash", info)
-        secret = _extract(shared, suite, b"secret", b"")
+        mode = b"\x01" if psk[0] else b"\x00"
+        context = mode + _extract(b"", suite, b"psk_id_hash", psk[1]) + _extract(b"", suite, b"info_hash", info)
+        secret = _extract(shared, suite, b"secret", psk[0])
         self.suite, self.enc, self.shared_secret = suite, enc, shared
         if aead != EXPORT_ONLY:
             self.key = _expand(secret, suite, b"key", context, 32)
@@ -60,12 +61,13 @@ class Hpke:
         self.exporter_secret = _expand(secret, suite, b"exp", context, 32)
 
     @classmethod
-    def to(cls, recipient, info, aead, ephemeral):
-        return cls(_exchange(ephemeral, recipient), x_public(ephemeral), recipient, info, aead)
+    def to(cls, recipient, info, aead, ephemeral, psk=(b"", b"")):
+        return cls(_exchange(ephemeral, recipient), x_public(ephemeral), recipient, info, aead, psk)
 
     @classmethod
-    def by(cls, secret, enc, info, aead):
-        return cls(_exchange(secret, enc), enc, x_public(secret), info, aead)
+    def by(cls, secret, enc, info, aead, psk=(b"", b"")):
+        """`psk` is the secret and its name; with one it is PSK mode."""
+        return cls(_exchange(secret, enc), enc, x_public(secret), info, aead, psk)
 
     def seal(self, aad, plain):
         return AESGCM(self.key).encrypt(self.base_nonce, plain, aad)
@@ -75,6 +77,11 @@ class Hpke:
 
     def export(self, context, length):
         return _expand(self.exporter_secret, self.suite, b"sec", context, length)
+
+
+def hkdf(key, info):
+    """HKDF-SHA256 with an empty salt, 32 bytes."""
+    return hmac.digest(hmac.digest(bytes(32), key, "sha256"), info + b"\x01", "sha256")
 
 
 def aes_open(key, nonce, aad, ciphertext):

@@ -3,17 +3,22 @@
 Starts its own relay on a free port of 127.0.0.1, with everything that it writes in a directory that is removed at the end.
 """
 
+import base64
 import json
 import os
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 from dataclasses import replace
 from pathlib import Path
 
+import doors
+import pyotp
+
 import fixtures
-from client import Client, Problem, Relay, prekey_transcript
+from client import Client, Contact, Problem, Relay, prekey_transcript
 from hpke import x_public
 from keys import ed_public, sign
 from restante import (
@@ -143,6 +148,47 @@ class Live(unittest.TestCase):
         rust.run("send", "python", "and back")
         self.assertEqual(python.receive(), [(rust.account, {"type": "text", "text": "and back"})])
 
+    def test_the_rust_client_knocks_at_a_python_ones_door(self):
+        python, rust = self.client(), self.rust()
+        doors.set_handle(python, "python.1")
+        rust.run("knock", "python.1", "hello, it's rust", "--name", "python")
+        ((account, content),) = python.receive()
+        self.assertEqual((account, content["text"], content["name"]), (rust.account, "hello, it's rust", "rust"))
+        contact = python.accept(account)
+        python.send(contact, {"type": "text", "text": "come in"})
+        events = rust.events()
+        self.assertEqual([event["event"] for event in events], ["contact_ready", "text"])
+        rust.run("send", "python", "thanks")
+        self.assertEqual(python.receive(), [(rust.account, {"type": "text", "text": "thanks"})])
+
+    def test_a_python_client_knocks_at_the_rust_ones_door(self):
+        python, rust = self.client(), self.rust()
+        rust.run("handle", "set", "rust_2")
+        contact = python.knock("rust_2", "hello, it's a snake", name="snake", handle="not checked")
+        self.assertEqual(contact.account, rust.account)
+        (event,) = rust.events()
+        self.assertEqual((event["event"], event["name"], event["handle"]), ("knock", "snake", None))
+        self.assertEqual((event["text"], unb64(event["account"])), ("hello, it's a snake", python.account))
+        self.assertEqual(python.receive(), [])
+        rust.run("accept", "snake")
+        ((account, welcome),) = python.receive()
+        self.assertEqual((account, welcome["type"], contact.welcomed), (rust.account, "welcome", True))
+        python.send(contact, {"type": "text", "text": "by a token of my own"})
+        self.assertEqual(rust.texts(), ["by a token of my own"])
+        rust.run("send", "snake", "by yours")
+        self.assertEqual(python.receive(), [(rust.account, {"type": "text", "text": "by yours"})])
+        rust.run("handle", "release")
+        self.refused("no_such_handle", doors.find, python, "rust_2")
+
+    def test_a_link_for_several_people_is_knocked_at(self):
+        python, rust = self.client(), self.rust()
+        invite = Invite.parse(rust.run("invite", "--uses", "2").strip())
+        contact = doors.knock(python, invite.account, invite.knock, "", Contact, name="snake")
+        (event,) = rust.events()
+        self.assertEqual((event["event"], event["from"]), ("contact_added", "snake"))
+        self.assertEqual([content["type"] for _, content in python.receive()], ["welcome"])
+        self.assertTrue(contact.welcomed)
+
     def test_a_changed_list_reaches_the_rust_client_as_it_sends(self):
         python, rust = self.client(), self.rust()
         rust.run("add", "python", python.invite())
@@ -164,6 +210,54 @@ class Live(unittest.TestCase):
         rust.run("send", "python", "wake up")
         poll.join()
         self.assertEqual(events, [(rust.account, {"type": "text", "text": "wake up"})])
+
+    # The second factor, with an authenticator that is neither the relay's code nor ours
+
+    def authenticator(self, client):
+        """(authenticator, recovery codes), once it is on."""
+        totp = pyotp.TOTP(base64.b32encode(client.generate_totp()).decode())
+        return totp, client.confirm_totp(totp.now())
+
+    def test_a_login_with_a_second_factor(self):
+        client = self.client()
+        self.refused("no_totp", client.elevate, "123456")
+        self.refused("no_totp", client.confirm_totp, "123456")
+        totp, codes = self.authenticator(client)
+        self.assertEqual((len(codes), len(set(codes))), (10, 10))
+        account = client.call("GET", "/account")
+        self.assertEqual((account["totp"], account["recovery_codes"]), (True, 10))
+        client.login()
+        other = Client(client.relay)
+        entry = Entry.signed(client.account, other.device_seed, x_public(other.sealing_secret))
+        before = client.list
+        client.list = client.make_list(version=2, previous=sha256(before.list), more=[entry])
+
+        def put():
+            return client.call("PUT", "/account/device-list", {"device_list": client.list.document()})
+
+        self.refused("elevation_needed", put)
+        self.refused("code_refused", client.elevate, totp.at(int(time.time()) - 300))
+        code = totp.at(int(time.time()) + 30)
+        self.assertGreater(client.elevate(code), time.time() + 200)
+        self.refused("code_refused", client.elevate, code)
+        self.assertEqual(put(), {"epoch": 1, "version": 2})
+        client.login()
+        self.refused("elevation_needed", client.delete)
+        client.elevate(codes[0].lower())
+        self.refused("code_refused", client.elevate, codes[0])
+        self.assertEqual(client.call("GET", "/account")["recovery_codes"], 9)
+        self.assertEqual(client.delete(), {"deleted": True})
+
+    def test_the_rust_client_s_secret_in_another_authenticator(self):
+        rust = self.rust()
+        setup = json.loads(rust.run("totp", "on", "--json"))
+        totp = pyotp.parse_uri(setup["uri"])
+        self.assertEqual((totp.secret, totp.issuer, totp.digits, totp.interval), (setup["secret"], "restante", 6, 30))
+        codes = json.loads(rust.run("totp", "on", "--code", totp.now(), "--json"))["recovery_codes"]
+        self.assertEqual(rust.run("totp", "status"), "on; 10 recovery codes left\n")
+        rust.run("totp", "off", "--code", totp.at(int(time.time()) + 30))
+        self.assertEqual(rust.run("totp", "status"), "off\n")
+        self.assertEqual(len(codes), 10)
 
     # What a relay refuses
 

@@ -9,11 +9,13 @@ import re
 import sys
 from pathlib import Path
 
+import doors
 import restante as r
 from client import prekey_transcript, proof_transcript
-from fixtures import ACCOUNT, DEVICE, ENVELOPE, LIST, NOW, RELAY, SEALING, SENDER, SENDER_ACCOUNT, TOKEN, secret
+from fixtures import ACCOUNT, DEVICE, ENVELOPE, LIST, NOW, RELAY, SEALING, SENDER, SENDER_ACCOUNT, TOKEN, flipped, secret
 from hpke import x_public
 from make_keys import keys, signatures
+from make_linking import linking
 from make_lists import lists
 from make_sealed import seals, wraps
 from keys import ed_public, sign
@@ -73,10 +75,14 @@ def transcripts():
 
 def hashes():
     codes = ["", "maple-otter-22", "schlüssel"]
+    account, recovery = ed_public(ACCOUNT), ["GAYT-EMZU-GU3D-OOBZ", "7777-7777-7777-7777"]
     keys = [x_public(SEALING), x_public(secret("prekey"))]
-    return "Hashes of one field: token hash, pass hash, key id and fingerprint.", {
+    return "Hashes of a field or two: token hash, pass hash, recovery code hash, key id and fingerprint.", {
         "token_hash": [{"token": t, "hash": r.token_hash(t)} for t in (TOKEN, bytes(32))],
         "pass_hash": [{"code": code, "hash": r.pass_hash(code)} for code in codes],
+        "recovery_code_hash": [
+            {"account": account, "code": code, "hash": r.recovery_code_hash(account, code)} for code in recovery
+        ],
         "key_id": [{"key": key, "id": r.key_id(key)} for key in keys],
         "fingerprint": [{"key": ed_public(s), "fingerprint": r.fingerprint(ed_public(s))} for s in (RELAY, DEVICE)],
     }
@@ -152,14 +158,57 @@ def links():
         "an origin that is not UTF-8": link.replace("%3A443", "%FF%3A443"),
         "a relative socket": good[3]["link"].replace("unix%3A%2F", "unix%3A"),
     }  # fmt: skip
+    door = {"relay": fields["relay"], "account": fields["account"], "knock": secret("knock")}
+    open_link = r.Invite("https://relay.example:443", **door).link()
+    good.append({"origin": "https://relay.example:443", **door, "link": open_link})
+    bad |= {
+        "tokens of both kinds": f"{link}&knock={b64(door['knock'])}",
+        "a knock token beside half of the others": f"{open_link}&once={b64(fields['once'])}",
+        "without any token": open_link.partition("&knock=")[0],
+    }
     return "Invite links (§12.2), good and bad.", {
         "good": good, "other_order": [other_order], "bad": [{"name": k, "link": v} for k, v in bad.items()],
     }  # fmt: skip
 
 
+def handles():
+    relay_key, account, cases = ed_public(RELAY), ed_public(ACCOUNT), []
+    for name, origin in (("alice", "https://relay.example:443"), ("a_b.c0", "http://127.0.0.1:8484")):
+        hashed, key = doors.handle_keys(name, relay_key)
+        record = doors.seal_record(hashed, key, account, TOKEN, relay_key, origin, secret(name)[:12])
+        cases.append({
+            "handle": name, "relay": relay_key, "salt": doors.handle_salt(relay_key), "hash": hashed, "record_key": key,
+            "account": account, "token": TOKEN, "origin": origin, "nonce": secret(name)[:12], "record": record,
+        })  # fmt: skip
+    hashed, key = cases[0]["hash"], cases[0]["record_key"]
+    nonce, plain = secret("alice")[:12], account + TOKEN + relay_key
+
+    def sealed(raw, aad=hashed):
+        return nonce + r.AESGCM(key).encrypt(nonce, raw, T("/handle-record", aad))
+
+    origin = var(b"https://relay.example:443")
+    refused = {
+        "a bit changed": flipped(cases[0]["record"], 500),
+        "cut off": cases[0]["record"][:-1],
+        "another handle's": cases[1]["record"],
+        "bound to another hash": sealed((plain + origin).ljust(996, b"\0"), cases[1]["hash"]),
+        "padding that is not zeros": sealed((plain + origin).ljust(995, b"\0") + b"\1"),
+        "an origin longer than the record": sealed((plain + u32(897)).ljust(996, b"a")),
+        "an origin without its port": sealed((plain + var(b"https://relay.example")).ljust(996, b"\0")),
+        "an origin that is not UTF-8": sealed((plain + var(b"https://\xff:443")).ljust(996, b"\0")),
+        "a record too short": sealed((plain + origin).ljust(995, b"\0")),
+    }
+    names = ["", "ab", "Alice", "a b", "@alice", "a-b", "ünal", "z" * 33]
+    return "Handles (§10.3): hash, record and what opens no record of the first.", {
+        "handles": cases, "refused": [{"name": k, "record": v} for k, v in refused.items()],
+        "not_handles": [{"name": f"{len(name)} characters: {name}", "text": name} for name in names],
+    }  # fmt: skip
+
+
 FILES = {
     "transcripts": transcripts, "lists": lists, "hashes": hashes, "wraps": wraps, "seals": seals, "values": values,
-    "keys": keys, "signatures": signatures, "errors": errors, "links": links,
+    "keys": keys, "signatures": signatures, "errors": errors, "links": links, "linking": linking,
+    "handles": handles,
 }  # fmt: skip
 
 

@@ -183,6 +183,11 @@ def pass_hash(code):
     return sha256(T("/pass", var(code.encode())))
 
 
+def recovery_code_hash(account, code):
+    """What the relay keeps of a recovery code, as it was shown or typed."""
+    return sha256(T("/recovery-code", account, var(code.upper().replace("-", "").encode())))
+
+
 def token_hash(token):
     return sha256(T("/token", token))
 
@@ -193,7 +198,7 @@ def key_id(public):
 
 # 8. The wrap
 
-KINDS = {1: "contact", 2: "once"}
+KINDS = {1: "contact", 2: "once", 3: "knock"}
 
 
 def wrap_aad(device, expires_at):
@@ -294,11 +299,13 @@ class Invite:
     origin: str
     relay: bytes
     account: bytes
-    once: bytes
-    contact: bytes
+    once: bytes | None = None
+    contact: bytes | None = None
+    knock: bytes | None = None
 
     def link(self):
-        keys = "&".join(f"{name}={b64(getattr(self, name))}" for name in ("relay", "account", "once", "contact"))
+        tokens = ("knock",) if self.knock else ("once", "contact")
+        keys = "&".join(f"{name}={b64(getattr(self, name))}" for name in ("relay", "account", *tokens))
         return f"restante:1?origin={quote(self.origin, safe='')}&{keys}"
 
     @staticmethod
@@ -309,7 +316,8 @@ class Invite:
             name, equals, value = field.partition("=")
             need(equals and name not in fields, "a field repeated or without a value")
             fields[name] = value
-        need(set(fields) == {"origin", "relay", "account", "once", "contact"}, "a field missing or unknown")
+        tokens = set(fields) - {"origin", "relay", "account"}
+        need(len(fields) == 3 + len(tokens) and tokens in ({"once", "contact"}, {"knock"}), "a field missing or unknown")
         origin = unquote(fields.pop("origin"))
         need(good_origin(origin), "not an origin")
         invite = Invite(origin, **{name: unb64(value, 32) for name, value in fields.items()})

@@ -4,6 +4,8 @@ import json
 import unittest
 from pathlib import Path
 
+import doors
+import linking
 import make_vectors
 import restante as r
 from client import prekey_transcript, proof_transcript
@@ -98,6 +100,8 @@ class Vectors(unittest.TestCase):
             self.assertEqual(r.token_hash(c.token), c.hash)
         for _, c in cases(document, "pass_hash"):
             self.assertEqual(r.pass_hash(c["code"]), c.hash)
+        for _, c in cases(document, "recovery_code_hash"):
+            self.assertEqual(r.recovery_code_hash(c.account, c["code"]), c.hash)
         for _, c in cases(document, "key_id"):
             self.assertEqual(r.key_id(c.key), c.id)
         for _, c in cases(document, "fingerprint"):
@@ -169,12 +173,61 @@ class Vectors(unittest.TestCase):
         document = load("links")
         for kind in ("good", "other_order"):
             for _, c in cases(document, kind):
-                invite = r.Invite(c["origin"], c.relay, c.account, c.once, c.contact)
+                tokens = {name: unhex(c[name]) for name in ("once", "contact", "knock") if name in c}
+                invite = r.Invite(c["origin"], c.relay, c.account, **tokens)
                 self.assertEqual(r.Invite.parse(c["link"]), invite)
                 self.assertEqual(invite.link() == c["link"], kind == "good")
         for name, c in cases(document, "bad"):
             with self.subTest(name):
                 self.refused(r.Invite.parse, c["link"])
+
+    def test_handles(self):
+        document = load("handles")
+        for _, c in cases(document, "handles"):
+            self.assertEqual(doors.handle_salt(c.relay), c.salt)
+            self.assertEqual(doors.handle_keys(c["handle"], c.relay), (c.hash, c.record_key))
+            opened = doors.open_record(c.hash, c.record_key, c.record)
+            self.assertEqual(opened, (c.account, c.token, c.relay, c["origin"]))
+        first = Raw(document["handles"][0])
+        for name, c in cases(document, "refused"):
+            with self.subTest(name), self.assertRaises((Refused, UnicodeDecodeError)):
+                doors.open_record(first.hash, first.record_key, c.record)
+        for name, c in cases(document, "not_handles"):
+            with self.subTest(name):
+                self.refused(doors.handle_keys, c["text"], first.relay)
+
+    def test_linking(self):
+        document = load("linking")
+        for _, c in cases(document, "derived"):
+            self.assertEqual(linking.sync_key(c.seed, c.account, c["epoch"]), c.sync_key)
+            self.assertEqual(linking.own_token(c.sync_key, c.account), c.own_token)
+        for _, c in cases(document, "digits"):
+            self.assertEqual(linking.digits(c.account), c["digits"])
+        for _, c in cases(document, "lines"):
+            line = linking.AccountLine(c["origin"], c.relay, c.account)
+            self.assertEqual((linking.AccountLine.parse(c["line"]), line.line()), (line, c["line"]))
+        for _, c in cases(document, "codes"):
+            code = linking.LinkCode.parse(c["code"])
+            self.assertEqual((code.line(), code.expires), (c["code"], c["expires_at"]))
+            self.assertTrue(code.signed_for(c.account))
+            self.assertFalse(code.signed_for(c.other))
+        for name, c in cases(document, "bad_lines"):
+            with self.subTest(name):
+                self.refused(linking.AccountLine.parse, c["line"])
+        for name, c in cases(document, "bad_codes"):
+            with self.subTest(name):
+                self.refused(linking.LinkCode.parse, c["code"])
+        for _, c in cases(document, "grants"):
+            made = linking.make_grant(
+                x_public(c.sealing_secret), c.account, c.device, c.id, c.secret, c.content, c.ephemeral
+            )
+            self.assertEqual(made, c.body)
+            opened = linking.open_grant(c.sealing_secret, c.account, c.device, c.id, c.secret, c.body)
+            self.assertEqual(linking.read_grant(opened)["type"], "grant")
+            self.assertEqual(opened, c.content)
+        for name, c in cases(document, "refused"):
+            with self.subTest(name):
+                self.refused(linking.open_grant, c.sealing_secret, c.account, c.device, c.id, c.secret, c.body)
 
     def test_rfc8032(self):
         for name, c in cases(load("rfc8032"), "vectors"):

@@ -88,8 +88,13 @@ impl Device {
     }
 
     async fn add_token(&self, relay: &mut Connection, at: &Address, session: &SessionToken) -> anyhow::Result<()> {
-        let request =
-            AddTokenRequest { hash: self.token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None };
+        let request = AddTokenRequest {
+            hash: self.token.hash(),
+            kind: TokenKind::Contact,
+            expires_at: None,
+            envelopes_max: None,
+            uses: None,
+        };
         let _: AddTokenReply = relay.expect(200, &at.post("/v1/tokens", Some(session), &request)).await?;
         Ok(())
     }

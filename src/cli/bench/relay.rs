@@ -44,6 +44,8 @@ impl Relay {
         }
         let place = Place::new(&plan.parent, "bench", false)?;
         let mut settings = vec![format!("limits.connections_max={}", connections + CONNECTIONS_MORE)];
+        // What is measured is what the relay bears, not what it allows one client.
+        settings.extend(["limits.device_requests_per_min=0", "limits.token_sends_per_min=0"].map(String::from));
         settings.extend(plan.settings.iter().cloned());
         let child = Listening::relay(&place, "127.0.0.1:0", &settings)?;
         Ok(Self { at: Address::of(child.origin()).await?, own: Some(Own { child, place, settings }) })

@@ -8,6 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::super::{Failure, output};
+use super::code::CodeArgs;
 use crate::client::{Client, Dial, Options, Origin, Words};
 
 /// How a relay is reached, and known.
@@ -87,6 +88,8 @@ pub(super) struct DeleteArgs {
     /// Yes, delete it: at the relay and here, for good.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    code: CodeArgs,
 }
 
 pub(super) async fn init(profile: &Path, args: InitArgs) -> anyhow::Result<u8> {
@@ -119,7 +122,7 @@ pub(super) fn whoami(client: &Client, args: &WhoamiArgs) -> anyhow::Result<u8> {
     let fingerprint = client.relay_key().fingerprint();
     if args.json {
         output::print_json(&json!({
-            "account": client.account_id(), "device": client.device_id(), "name": client.name(),
+            "account": client.account_id(), "digits": client.digits(), "device": client.device_id(), "name": client.name(),
             "origin": client.origin().as_str(), "relay_key": client.relay_key(), "fingerprint": fingerprint,
             "profile": client.directory(),
         }))?;
@@ -127,6 +130,7 @@ pub(super) fn whoami(client: &Client, args: &WhoamiArgs) -> anyhow::Result<u8> {
     }
     output::print_pairs(&[
         ("account", client.account_id().to_string()),
+        ("digits", client.digits()),
         ("device", client.device_id().to_string()),
         ("name", client.name().unwrap_or("none").to_string()),
         ("relay", client.origin().to_string()),
@@ -139,18 +143,23 @@ pub(super) fn whoami(client: &Client, args: &WhoamiArgs) -> anyhow::Result<u8> {
 pub(super) async fn recover(profile: &Path, args: RecoverArgs) -> anyhow::Result<u8> {
     let known = Client::open(profile).await.ok();
     let options = args.relay.options(known.as_ref())?;
-    if std::io::stdin().is_terminal() {
-        output::say("type the 24 words, then Enter and Ctrl-D:");
-    }
-    let mut typed = Zeroizing::new(String::new());
-    std::io::stdin().take(WORDS_BYTES_MAX).read_to_string(&mut typed)?;
-    let client = Client::recover(profile, options, &Words::parse(&typed)?).await?;
+    let client = Client::recover(profile, options, &typed_words()?).await?;
     output::say(&format!("the account is yours again, at {}; every other device of it was removed", client.origin()));
     if client.contacts().is_empty() {
         output::say("nobody can write to it now: make new links with `restante client invite`");
     }
     output::print(&client.account_id().to_string())?;
     Ok(0)
+}
+
+/// The 24 words, from stdin.
+pub(super) fn typed_words() -> anyhow::Result<Words> {
+    if std::io::stdin().is_terminal() {
+        output::say("type the 24 words, then Enter and Ctrl-D:");
+    }
+    let mut typed = Zeroizing::new(String::new());
+    std::io::stdin().take(WORDS_BYTES_MAX).read_to_string(&mut typed)?;
+    Ok(Words::parse(&typed)?)
 }
 
 pub(super) async fn export(mut client: Client, args: ExportArgs) -> anyhow::Result<u8> {
@@ -175,12 +184,12 @@ pub(super) async fn logout(mut client: Client) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-pub(super) async fn delete(client: Client, args: &DeleteArgs) -> anyhow::Result<u8> {
+pub(super) async fn delete(mut client: Client, args: &DeleteArgs) -> anyhow::Result<u8> {
     if !args.yes {
         let failure = Failure::new("deleting an account cannot be undone, and needs --yes");
         return Err(failure.hint("what waits for it is lost, and its contacts cannot write to it any more").code(2).into());
     }
-    client.delete().await?;
+    args.code.elevated(&mut client, async |client| client.delete().await).await?;
     output::say("the account is deleted, at the relay and here");
     Ok(0)
 }

@@ -1,24 +1,9 @@
-//! Contacts: invite, add, list, revoke.
+//! Contacts: add, list, revoke.
 
 use clap::Args;
-use serde_json::json;
 
-use super::super::output;
-use crate::client::{Client, Link};
-
-/// `restante client invite`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The link is for one person and good for seven days. Whoever has it can write to you, so give it by a way \
-you trust.\n\nExamples:\n  restante client invite\n  restante client invite bob        who comes by it is called bob here"
-)]
-pub(super) struct InviteArgs {
-    /// What to call the person who comes by it.
-    name: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
+use super::super::{Failure, output};
+use crate::client::{Client, ContactInfo, Door, Link};
 
 /// `restante client add`.
 #[derive(Debug, Args)]
@@ -30,6 +15,8 @@ pub(super) struct AddArgs {
     name: String,
     /// The link that they gave you.
     link: String,
+    /// What to say to them; only a link for several people carries it.
+    text: Option<String>,
 }
 
 /// `restante client contacts`.
@@ -48,19 +35,20 @@ pub(super) struct RevokeArgs {
     name: String,
 }
 
-pub(super) async fn invite(mut client: Client, args: InviteArgs) -> anyhow::Result<u8> {
-    let link = client.invite(args.name.as_deref()).await?.to_string();
-    if args.json {
-        output::print_json(&json!({ "link": link }))?;
-        return Ok(0);
-    }
-    output::print(&link)?;
-    output::say("for one person, within seven days; they type: restante client add NAME 'LINK'");
-    Ok(0)
-}
-
 pub(super) async fn add(mut client: Client, args: AddArgs) -> anyhow::Result<u8> {
     let link: Link = args.link.parse()?;
+    if let Door::Knock(_) = link.door {
+        client.add_saying(&args.name, &link, args.text.as_deref().unwrap_or_default()).await?;
+        output::say(&format!(
+            "knocked; once {0} has seen it, `restante client receive` says that you can write to {0}",
+            args.name
+        ));
+        return Ok(0);
+    }
+    if args.text.is_some() {
+        let failure = Failure::new("this link lets you write at once, and carries no first word");
+        return Err(failure.hint("`add` without a text, then `send`").code(2).into());
+    }
     client.add(&args.name, &link).await?;
     output::say(&format!("{0} is a contact; write with: restante client send {0} TEXT", args.name));
     Ok(0)
@@ -73,10 +61,14 @@ pub(super) fn list(client: &Client, args: &ContactsArgs) -> anyhow::Result<u8> {
     } else if contacts.is_empty() {
         output::say("nobody yet: `restante client invite`, or `restante client add NAME LINK`");
     } else {
-        let state = |ready| if ready { "ready" } else { "has not answered yet" };
+        let state = |one: &ContactInfo| match (one.ready, one.knocked) {
+            (true, _) => "ready",
+            (false, true) => "knocked, no answer yet",
+            (false, false) => "has not answered yet",
+        };
         let rows: Vec<Vec<String>> = contacts
             .iter()
-            .map(|one| vec![one.name.clone(), one.devices.to_string(), state(one.ready).into(), one.account.to_string()])
+            .map(|one| vec![one.name.clone(), one.devices.to_string(), state(one).into(), one.account.to_string()])
             .collect();
         output::print_table(&["name", "devices", "state", "account"], &rows)?;
     }

@@ -83,6 +83,11 @@ fn show(event: &Event, args: &ReceiveArgs) -> anyhow::Result<()> {
     if args.json {
         return output::print_json(event);
     }
+    if let What::SentElsewhere { to, sent_at, text, .. } = &event.what
+        && args.exec.is_none()
+    {
+        return output::print(&format!("{}  you (other device) → {to}: {}", units::time(*sent_at), harmless(text)));
+    }
     let What::Text { from, sent_at, text, .. } = &event.what else {
         output::say(&format!("restante: {}", words(&event.what)));
         return Ok(());
@@ -130,14 +135,18 @@ fn live_words(live: &Live) -> String {
 fn words(what: &What) -> String {
     match what {
         What::Text { from, .. } => format!("{from} wrote"),
+        What::Knock { knock: number, name, handle, known_as, text, .. } => {
+            let who = super::doors::who(name.as_deref(), handle.as_deref(), known_as.as_deref());
+            let said = if text.is_empty() { "without a word".to_string() } else { format!("and says:\n  {}", harmless(text)) };
+            format!("{who} knocks, {said}\n  `restante client accept {number}` lets them in; or `decline`, or `block`")
+        }
         What::ContactAdded { from, .. } => format!("{from} came by your link, and is a contact now"),
         What::ContactReady { from } => format!("{from} has answered"),
+        What::SentElsewhere { to, .. } => format!("another device of yours wrote to {to}"),
         What::DevicesChanged { from, added, removed: 0 } => {
-            format!("{from} added {}; ask them if that surprises you", units::count(*added as u64, "device"))
+            format!("{from} added {}; ask them if that surprises you", devices(*added))
         }
-        What::DevicesChanged { from, added: 0, removed } => {
-            format!("{from} removed {}", units::count(*removed as u64, "device"))
-        }
+        What::DevicesChanged { from, added: 0, removed } => format!("{from} removed {}", devices(*removed)),
         What::DevicesChanged { from, added, removed } => {
             format!("{from}'s devices changed: {added} new, {removed} gone; ask them if that surprises you")
         }
@@ -145,6 +154,26 @@ fn words(what: &What) -> String {
             "two device lists of {from} bear the same version: the relay or {from} shows different people different truths; \
              compare with them by another way"
         ),
+        What::ListBehind { from } => format!(
+            "the relay shows an older list of {from}'s devices than there is: it lost data, or holds a change back; ask {from} which \
+             devices they have"
+        ),
+        What::OwnDevicesChanged { added, removed: 0 } => {
+            format!("your account has {} more; if it was not you, remove it: `restante client devices`", devices(*added))
+        }
+        What::OwnDevicesChanged { added: 0, removed } => format!("{} of your account's went", devices(*removed)),
+        What::OwnDevicesChanged { added, removed } => {
+            format!("your account's devices changed: {added} new, {removed} gone; `restante client devices` lists them")
+        }
+        What::Removed => "this device was removed from its account; nothing reaches it any more".to_string(),
+        What::OwnFork => "two device lists of your account bear the same version: somebody has its keys, or the relay shows \
+                          different people different truths; `devices remove --stolen` with the 24 words begins anew"
+            .to_string(),
+        What::OwnListBehind => {
+            "the relay shows an older list of your devices than there is: it lost data, or holds a change back; \
+                                its operator should know"
+                .to_string()
+        }
         What::Unknown { from } => format!("{from} sent something that this version does not know"),
         What::NeverArrived { from, count } => format!("{} from {from} never arrived", units::count(*count, "message")),
         What::Gap { count } => {
@@ -156,10 +185,26 @@ fn words(what: &What) -> String {
         What::RelayWentBack => {
             "the relay is an older copy of itself: messages may be missing; its operator should know".to_string()
         }
+        What::SlotRolledBack => {
+            "the relay shows an older copy of your own data; contacts and settings stay as this device has \
+                                 them, and are no longer brought to your other devices; the relay's operator should know"
+                .to_string()
+        }
+        What::SlotUnreadable => "what the relay shows as your own data does not open; contacts and settings stay as this \
+                                 device has them, and are no longer brought to your other devices"
+            .to_string(),
+        What::SlotTooLarge => "you have more contacts than the relay keeps for your other devices; this device has them all, \
+                               and new ones are no longer brought to the others"
+            .to_string(),
         What::Notice { text, set_at } => {
             format!("the relay's operator says to everybody ({}):\n  {}", units::time(*set_at), harmless(text))
         }
     }
+}
+
+/// `a device`, `2 devices`.
+fn devices(count: usize) -> String {
+    if count == 1 { "a device".into() } else { units::count(count as u64, "device") }
 }
 
 fn seconds_until(deadline: Option<Instant>) -> u64 {

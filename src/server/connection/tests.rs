@@ -109,6 +109,20 @@ async fn no_time_out_while_a_request_is_answered_and_75_seconds_after_its_reply_
 }
 
 #[tokio::test]
+async fn a_poll_is_parked_when_all_before_it_is_out_and_then_has_time() {
+    let mut scene = Scene::new(64);
+    scene.phase.busy(&scene.clock);
+    scene.phase.parking(&scene.clock);
+    assert!(scene.read().is_none());
+    assert!(!scene.phase.is_parked());
+    assert!(scene.poll(Timed::poll_flush).is_some_and(|flushed| flushed.is_ok()));
+    assert!(scene.phase.is_parked());
+    assert_eq!(scene.phase.idle_since(), None, "it must not be closed to make room");
+    scene.advance(1_000_000);
+    assert!(scene.read().is_none());
+}
+
+#[tokio::test]
 async fn a_peer_that_takes_nothing_for_15_seconds_is_gone() {
     let mut scene = Scene::new(2);
     let write = |scene: &mut Scene| scene.poll(|ours, context| ours.poll_write(context, b"reply"));

@@ -10,7 +10,9 @@ use super::slices;
 use super::values::{blob, int, signed_list, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::accounts::{AccountReply, DeviceItem};
-use crate::protocol::{AccountId, DeviceEntry, DeviceId, Hash, SealingKey, SignedList};
+use crate::protocol::handles::HandleItem;
+use crate::protocol::slots::SlotItem;
+use crate::protocol::{AccountId, DeviceEntry, DeviceId, HandleHash, Hash, SealingKey, SignedList, SlotId};
 use crate::store::{Accounts, DeviceRecord, NewList, Registered, Replaced, Result, Successor};
 
 #[async_trait]
@@ -26,13 +28,17 @@ impl Accounts for SqliteStore {
     async fn device(&self, device: DeviceId) -> Result<Option<DeviceRecord>> {
         self.read(move |connection| {
             let mut find = connection.prepare_cached(
-                "SELECT accounts.account, devices.sealing_key
+                "SELECT accounts.account, devices.sealing_key, accounts.suspended
                  FROM devices
                  JOIN accounts ON accounts.id = devices.account
                  WHERE devices.device = ?1",
             )?;
             let record = find.query_row([device.as_bytes()], |row| {
-                Ok(DeviceRecord { account: AccountId(blob(row, 0)?), sealing_key: SealingKey(blob(row, 1)?) })
+                Ok(DeviceRecord {
+                    account: AccountId(blob(row, 0)?),
+                    sealing_key: SealingKey(blob(row, 1)?),
+                    suspended: row.get(2)?,
+                })
             });
             record.optional()
         })
@@ -146,6 +152,9 @@ fn register(tx: &mut Tx<'_>, new: &NewList, pass: Option<Hash>, pass_needed: boo
 fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> SqlResult<Replaced> {
     let Some(current) = find(tx.connection, &new.list.account)? else { return Ok(Replaced::NoSuchAccount) };
     if current.signed.list == new.signed.list {
+        if rule == Successor::HigherEpoch {
+            slices::remove_factor(tx, current.id)?;
+        }
         return Ok(Replaced::Done { removed: Vec::new() });
     }
     let epoch = u64::from(new.list.epoch);
@@ -176,6 +185,9 @@ fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> Sq
         new.signed.list.as_slice(),
         new.signed.signature.as_bytes(),
     ))?;
+    if rule == Successor::HigherEpoch {
+        slices::remove_factor(tx, current.id)?;
+    }
     let removed: Vec<DeviceId> = before.into_iter().filter(|device| new.list.entry(device).is_none()).collect();
     for device in &removed {
         slices::remove_device(tx, device)?;
@@ -228,7 +240,32 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let tokens = tokens.query_row([current.id, int(now)], |row| uint(row, 0))?;
-    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens }))
+    let mut handles = connection.prepare_cached(
+        "SELECT hash, held_until
+         FROM handles
+         WHERE account = ?1 AND (held_until IS NULL OR held_until > ?2)
+         ORDER BY hash",
+    )?;
+    let handles = handles.query_and_then([current.id, int(now)], |row| -> SqlResult<HandleItem> {
+        Ok(HandleItem { hash: HandleHash(blob(row, 0)?), held_until: uint_or_none(row, 1)? })
+    })?;
+    let handles = handles.collect::<SqlResult<_>>()?;
+    let mut slots = connection.prepare_cached(
+        "SELECT slot, version, length(content)
+         FROM slots
+         WHERE account = ?1
+         ORDER BY slot",
+    )?;
+    let slots = slots.query_and_then([current.id], |row| -> SqlResult<SlotItem> {
+        Ok(SlotItem { slot: SlotId(blob(row, 0)?), version: uint(row, 1)?, bytes: uint(row, 2)? })
+    })?;
+    let slots = slots.collect::<SqlResult<_>>()?;
+    let mut factor = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM factors WHERE account = ?1),
+                (SELECT count(*) FROM recovery_codes WHERE account = ?1)",
+    )?;
+    let (totp, recovery_codes) = factor.query_row([current.id], |row| Ok((row.get(0)?, uint(row, 1)?)))?;
+    Ok(Some(AccountReply { account, device_list: current.signed, devices, tokens, totp, recovery_codes, handles, slots }))
 }
 
 fn devices_of(connection: &Connection, account: i64) -> SqlResult<Vec<DeviceId>> {

@@ -10,9 +10,10 @@ use super::memory::mailbox_of;
 use super::queue::Lane;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
-use super::values::{blob_or_none, int, uint, uint_or_none};
+use super::values::{blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::envelopes::{Envelope, Gap, ListName};
+use crate::protocol::tokens::TokenKind;
 use crate::protocol::{Bytes, DeviceId, Seq, TokenHash};
 use crate::store::{Acked, Enqueue, Enqueued, Envelopes, Result, StoreError, Waiting};
 
@@ -46,16 +47,18 @@ impl Envelopes for SqliteStore {
 /// What a send needs to know of its token.
 struct Token {
     account: i64,
-    once: bool,
+    kind: TokenKind,
     expires_at: Option<u64>,
     envelopes_max: Option<u64>,
     used_tag: Option<[u8; 16]>,
+    uses_left: Option<u64>,
     list: ListName,
+    suspended: bool,
 }
 
 fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Token>> {
     let mut find = connection.prepare_cached(
-        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version
+        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version, uses_left, suspended
          FROM tokens
          JOIN accounts ON accounts.id = tokens.account
          WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
@@ -63,11 +66,13 @@ fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Tok
     let token = find.query_row([hash.as_bytes()], |row| {
         Ok(Token {
             account: row.get(0)?,
-            once: row.get::<_, i64>(1)? == 2,
+            kind: kind(row, 1)?,
             expires_at: uint_or_none(row, 2)?,
             envelopes_max: uint_or_none(row, 3)?,
             used_tag: blob_or_none(row, 4)?,
             list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
+            uses_left: uint_or_none(row, 7)?,
+            suspended: row.get(8)?,
         })
     });
     token.optional()
@@ -76,12 +81,16 @@ fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Tok
 fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     let connection = tx.connection;
     let Some(token) = find_token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
-    let used_up = token.once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag);
+    let once = token.kind == TokenKind::Once;
+    let used_up = once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag);
     if used_up || token.expires_at.is_some_and(|expires_at| expires_at <= send.now) {
         return Ok(Enqueued::NoSuchToken);
     }
     if token.list != send.list {
         return Ok(Enqueued::ListChanged);
+    }
+    if token.suspended {
+        return Ok(Enqueued::AllFull);
     }
     let mut mailboxes = Vec::with_capacity(send.envelopes.len());
     for envelope in &send.envelopes {
@@ -89,6 +98,11 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
             Some((mailbox, account)) if account == token.account => mailboxes.push(mailbox),
             _ => return Ok(Enqueued::ListChanged),
         }
+    }
+    let knock = token.kind == TokenKind::Knock;
+    let repeated = knock && is_known(tx, &mailboxes, send)?;
+    if !repeated && token.uses_left == Some(0) {
+        return Ok(Enqueued::NoSuchToken);
     }
     let (limits, mut full) = (tx.memory.limits, Vec::new());
     for (envelope, id) in send.envelopes.iter().zip(mailboxes) {
@@ -98,13 +112,17 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
             continue;
         }
         let bytes = envelope.body.len() as u64;
-        if !mailbox.has_room(&send.token, bytes, token.envelopes_max, limits) {
+        let has_room = match knock {
+            true => mailbox.has_room_to_knock(&send.token, token.envelopes_max, limits),
+            false => mailbox.has_room(&send.token, bytes, token.envelopes_max, limits),
+        };
+        if !has_room {
             full.push(envelope.device);
             continue;
         }
         let seq = mailbox.take_seq(connection)?;
-        rows::insert(connection, id, seq, &send.repeat_tag, envelope)?;
-        mailbox.add(seq, send.repeat_tag, bytes, &send.token);
+        rows::insert(connection, id, seq, &send.repeat_tag, envelope, knock)?;
+        mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
         tx.effects.envelopes += 1;
         tx.effects.bytes += int(bytes);
         tx.effects.woken.push(envelope.device);
@@ -112,7 +130,15 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     if !full.is_empty() && full.len() == send.envelopes.len() {
         return Ok(Enqueued::AllFull);
     }
-    if token.once && token.used_tag.is_none() {
+    if knock && !repeated && token.uses_left.is_some() {
+        let mut take = connection.prepare_cached(
+            "UPDATE tokens
+             SET uses_left = uses_left - 1
+             WHERE hash = ?1",
+        )?;
+        take.execute([send.token.as_bytes()])?;
+    }
+    if once && token.used_tag.is_none() {
         let mut mark = connection.prepare_cached(
             "UPDATE tokens
              SET used_tag = ?2
@@ -121,6 +147,17 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
         mark.execute((send.token.as_bytes(), send.repeat_tag))?;
     }
     Ok(Enqueued::Queued { full })
+}
+
+/// Whether any of the mailboxes has, or lately had, this very send.
+fn is_known(tx: &mut Tx<'_>, mailboxes: &[i64], send: &Enqueue) -> SqlResult<bool> {
+    for mailbox in mailboxes {
+        let gone = tx.memory.repeats.knows(*mailbox, &send.repeat_tag, send.now);
+        if gone || tx.memory.mailbox(tx.connection, *mailbox)?.waits(&send.repeat_tag) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 enum Page {

@@ -30,6 +30,10 @@ pub(super) struct Memory {
 pub(super) struct MailboxLimits {
     pub(super) envelopes_max: u64,
     pub(super) bytes_max: u64,
+    /// Knocks of one token.
+    pub(super) knocks_token_max: u64,
+    /// Knocks of all tokens.
+    pub(super) knocks_max: u64,
 }
 
 /// One mailbox as the writer sees it.
@@ -37,7 +41,9 @@ pub(super) struct Mailbox {
     id: i64,
     next_seq: u64,
     reserved: u64,
+    /// Bytes of what is no knock.
     bytes: u64,
+    knocks: u64,
     waiting: BTreeMap<u64, Held>,
     tags: HashSet<Tag>,
     shares: HashMap<u64, Share>,
@@ -51,6 +57,8 @@ pub(super) struct Mailbox {
 pub(super) struct Held {
     pub(super) tag: Tag,
     pub(super) bytes: u64,
+    /// It came by a knock token, and has no place in the mailbox's own limits.
+    knock: bool,
     share: Option<u64>,
 }
 
@@ -68,7 +76,12 @@ impl Memory {
             held_max: settings.mailbox_cache_max,
             touched: Vec::new(),
             repeats: Repeats { secs: settings.repeats_secs, max: settings.repeats_max, ..Repeats::default() },
-            limits: MailboxLimits { envelopes_max: settings.mailbox_envelopes_max, bytes_max: settings.mailbox_bytes_max },
+            limits: MailboxLimits {
+                envelopes_max: settings.mailbox_envelopes_max,
+                bytes_max: settings.mailbox_bytes_max,
+                knocks_token_max: settings.knocks_token_max,
+                knocks_max: settings.knocks_max,
+            },
         }
     }
 
@@ -128,6 +141,7 @@ impl Mailbox {
             next_seq,
             reserved: next_seq,
             bytes: 0,
+            knocks: 0,
             waiting: BTreeMap::new(),
             tags: HashSet::new(),
             shares: HashMap::new(),
@@ -135,7 +149,7 @@ impl Mailbox {
             counted: 0,
         };
         let mut rows = connection.prepare_cached(
-            "SELECT seq, repeat_tag, coalesce(length(body), 0)
+            "SELECT seq, repeat_tag, coalesce(length(body), 0), knock <> 0
              FROM envelopes
              WHERE mailbox = ?1 AND seq > ?2
              ORDER BY seq",
@@ -144,7 +158,7 @@ impl Mailbox {
         while let Some(row) = rows.next()? {
             // A damaged tag is only one that no repeat matches; reading the row will find it.
             let tag = blob(row, 1).unwrap_or_default();
-            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, share: None });
+            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, knock: row.get(3)?, share: None });
         }
         #[cfg(feature = "sabotage")]
         if crate::sabotage::on("seq_reused") {
@@ -161,7 +175,7 @@ impl Mailbox {
     /// Whether one more envelope fits: within the mailbox's limits, within what its token may hold (`envelopes_max`), and so
     /// that the token then holds no more than is still free.
     pub(super) fn has_room(&self, token: &TokenHash, bytes: u64, envelopes_max: Option<u64>, limits: MailboxLimits) -> bool {
-        let (count, total) = (self.waiting.len() as u64 + 1, self.bytes + bytes);
+        let (count, total) = (self.waiting.len() as u64 - self.knocks + 1, self.bytes + bytes);
         if count > limits.envelopes_max || total > limits.bytes_max {
             return false;
         }
@@ -170,6 +184,12 @@ impl Mailbox {
         envelopes < envelopes_max.unwrap_or(u64::MAX)
             && envelopes < limits.envelopes_max - count
             && share_bytes + bytes <= limits.bytes_max - total
+    }
+
+    /// Whether one more knock fits: into the room that knocks have, and into its token's part of that.
+    pub(super) fn has_room_to_knock(&self, token: &TokenHash, envelopes_max: Option<u64>, limits: MailboxLimits) -> bool {
+        let of_token = self.shares.get(&share_of(token)).map_or(0, |share| share.envelopes);
+        self.knocks < limits.knocks_max && of_token < limits.knocks_token_max.min(envelopes_max.unwrap_or(u64::MAX))
     }
 
     /// The next seq; reserves more of them in the row when those at hand are used up.
@@ -193,17 +213,20 @@ impl Mailbox {
     }
 
     /// An envelope is stored.
-    pub(super) fn add(&mut self, seq: u64, tag: Tag, bytes: u64, token: &TokenHash) {
+    pub(super) fn add(&mut self, seq: u64, tag: Tag, bytes: u64, token: &TokenHash, knock: bool) {
         let share = self.shares.entry(share_of(token)).or_default();
         share.envelopes += 1;
         share.bytes += bytes;
-        self.hold(seq, Held { tag, bytes, share: Some(share_of(token)) });
+        self.hold(seq, Held { tag, bytes, knock, share: Some(share_of(token)) });
     }
 
     /// An envelope is gone; gives what was known of it.
     pub(super) fn remove(&mut self, seq: u64) -> Option<Held> {
         let held = self.waiting.remove(&seq)?;
-        self.bytes -= held.bytes;
+        match held.knock {
+            true => self.knocks -= 1,
+            false => self.bytes -= held.bytes,
+        }
         self.tags.remove(&held.tag);
         if let Some(key) = held.share
             && let Some(share) = self.shares.get_mut(&key)
@@ -223,7 +246,10 @@ impl Mailbox {
     }
 
     fn hold(&mut self, seq: u64, held: Held) {
-        self.bytes += held.bytes;
+        match held.knock {
+            true => self.knocks += 1,
+            false => self.bytes += held.bytes,
+        }
         self.tags.insert(held.tag);
         self.waiting.insert(seq, held);
     }

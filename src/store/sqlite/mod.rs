@@ -7,7 +7,9 @@
 mod accounts;
 mod check;
 mod envelopes;
+mod factor;
 mod fate;
+mod handles;
 mod keys;
 mod memory;
 mod notices;
@@ -16,9 +18,11 @@ mod passes;
 mod purge;
 mod queue;
 mod refusal;
+mod roster;
 mod routes;
 mod rows;
 mod slices;
+mod slots;
 mod stats;
 mod tokens;
 mod values;
@@ -63,6 +67,10 @@ pub struct Settings {
     pub mailbox_envelopes_max: u64,
     /// Bytes of their bodies.
     pub mailbox_bytes_max: u64,
+    /// Knocks of one token waiting for one device.
+    pub knocks_token_max: u64,
+    /// Knocks waiting for one device.
+    pub knocks_max: u64,
     /// How long a repeat is known after its envelope is gone, in seconds.
     pub repeats_secs: u64,
     /// How many such repeats are known in all; the oldest go first.
@@ -83,6 +91,8 @@ impl Settings {
             route_cache_max: 65_536,
             mailbox_envelopes_max: 10_000,
             mailbox_bytes_max: 64 << 20,
+            knocks_token_max: 32,
+            knocks_max: 256,
             repeats_secs: 600,
             repeats_max: 1_000_000,
             on_failure: Arc::new(|_| {}),

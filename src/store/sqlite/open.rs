@@ -226,7 +226,14 @@ pub(super) const PAGE_BYTES: u64 = 8_192;
 pub(super) const APPLICATION_ID: u32 = 0x7273_7431;
 const SCHEMA: &str = include_str!("../../../schema.sql");
 /// The file at index n brings version n to n + 1.
-const UPGRADES: &[&str] = &[include_str!("upgrades/001.sql"), include_str!("upgrades/002.sql")];
+const UPGRADES: &[&str] = &[
+    include_str!("upgrades/001.sql"),
+    include_str!("upgrades/002.sql"),
+    include_str!("upgrades/003.sql"),
+    include_str!("upgrades/004.sql"),
+    include_str!("upgrades/005.sql"),
+    include_str!("upgrades/006.sql"),
+];
 /// Before 3.51.3 a checkpoint beside a write could corrupt the file.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a checkpoint waits for a reader, and so the writer stands still at most.

@@ -69,6 +69,7 @@ fn purge_slice(tx: &mut Tx<'_>, cutoff: u64, unseen_week: u64, now: u64) -> SqlR
     slice.done = purge_envelopes(tx, &mut budget, &mut slice, cutoff, now)?
         && purge_tokens(tx, &mut budget, &mut slice, now)?
         && purge_passes(tx, &mut budget, &mut slice, now)?
+        && purge_handles(tx, &mut budget, &mut slice, now)?
         && purge_accounts(tx, &mut budget, &mut slice, unseen_week)?
         && !slices::leftovers(tx, &mut budget)?;
     Ok(slice)
@@ -154,6 +155,26 @@ fn purge_passes(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice, no
              WHERE hash = ?1",
         )?;
         delete.execute([hash])?;
+        slice.others += 1;
+    }
+    Ok(true)
+}
+
+/// Those that were held for long enough; true when none is left.
+fn purge_handles(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice, now: u64) -> SqlResult<bool> {
+    let connection = tx.connection;
+    let mut select = connection.prepare_cached(
+        "SELECT id
+         FROM handles
+         WHERE held_until <= ?1
+         LIMIT ?2",
+    )?;
+    let ids = select.query_and_then([int(now), int(budget.rows() as u64 + 1)], |row| row.get::<_, i64>(0))?;
+    for id in ids.collect::<SqlResult<Vec<_>>>()? {
+        if !budget.take() {
+            return Ok(false);
+        }
+        slices::delete_handle(tx, id)?;
         slice.others += 1;
     }
     Ok(true)

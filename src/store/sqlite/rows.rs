@@ -38,14 +38,21 @@ impl<'a> StoredRow<'a> {
     }
 }
 
-pub(super) fn insert(connection: &Connection, mailbox: i64, seq: u64, tag: &[u8; 16], envelope: &NewEnvelope) -> Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    mailbox: i64,
+    seq: u64,
+    tag: &[u8; 16],
+    envelope: &NewEnvelope,
+    knock: bool,
+) -> Result<()> {
     let NewEnvelope { device, expires_at, wrap, body } = envelope;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO envelopes (mailbox, seq, expires_at, repeat_tag, checksum, wrap, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO envelopes (mailbox, seq, expires_at, repeat_tag, checksum, wrap, body, knock)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     let checksum = checksum(device, seq, *expires_at, tag, wrap, body);
-    insert.execute((mailbox, int(seq), int(*expires_at), tag, checksum, wrap, body))?;
+    insert.execute((mailbox, int(seq), int(*expires_at), tag, checksum, wrap, body, knock))?;
     Ok(())
 }
 

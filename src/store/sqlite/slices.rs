@@ -69,7 +69,7 @@ pub(super) fn remove_device(tx: &mut Tx<'_>, device: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-/// Makes an account, its devices and tokens invisible, and gives its devices.
+/// Makes an account, its devices, tokens, handles and slots invisible, and gives its devices.
 pub(super) fn delete_account(tx: &mut Tx<'_>, account: i64) -> Result<Vec<DeviceId>> {
     let connection = tx.connection;
     let mut find = connection.prepare_cached(
@@ -88,10 +88,28 @@ pub(super) fn delete_account(tx: &mut Tx<'_>, account: i64) -> Result<Vec<Device
          WHERE id = ?1",
     )?;
     leave.execute([account])?;
+    remove_factor(tx, account)?;
     tx.effects.accounts.push(account);
     tx.effects.leftovers = true;
     tx.effects.deleted = true;
     Ok(devices)
+}
+
+/// Removes an account's second factor with its recovery codes; true when there was one. A few rows, so at once.
+pub(super) fn remove_factor(tx: &mut Tx<'_>, account: i64) -> Result<bool> {
+    let connection = tx.connection;
+    let mut codes = connection.prepare_cached(
+        "DELETE FROM recovery_codes
+         WHERE account = ?1",
+    )?;
+    codes.execute([account])?;
+    let mut factor = connection.prepare_cached(
+        "DELETE FROM factors
+         WHERE account = ?1",
+    )?;
+    let removed = factor.execute([account])? > 0;
+    tx.effects.deleted |= removed;
+    Ok(removed)
 }
 
 /// Removes a slice of what is invisible; true when there is more.
@@ -169,6 +187,30 @@ fn account_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
         }
         delete_token(tx, hash)?;
     }
+    let mut slots = connection.prepare_cached(
+        "SELECT id
+         FROM slots
+         WHERE account = ?1",
+    )?;
+    for slot in slots.query_and_then([account], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>>>()? {
+        if !budget.take() {
+            return Ok(true);
+        }
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM slots
+             WHERE id = ?1",
+        )?;
+        delete.execute([slot])?;
+        tx.effects.deleted = true;
+    }
+    // HELD_MAX and one more, at the most.
+    let mut handles = connection.prepare_cached(
+        "DELETE FROM handles
+         WHERE account = ?1",
+    )?;
+    if handles.execute([account])? > 0 {
+        tx.effects.deleted = true;
+    }
     let mut delete = connection.prepare_cached(
         "DELETE FROM accounts
          WHERE id = ?1",
@@ -199,6 +241,17 @@ pub(super) fn add_gap(tx: &mut Tx<'_>, mailbox: i64, count: u64, through: u64) -
     if let Some(mailbox) = tx.memory.mailbox_at_hand(mailbox) {
         mailbox.gap_through = mailbox.gap_through.max(through);
     }
+    Ok(())
+}
+
+/// Removes one handle.
+pub(super) fn delete_handle(tx: &mut Tx<'_>, id: i64) -> Result<()> {
+    let mut delete = tx.connection.prepare_cached(
+        "DELETE FROM handles
+         WHERE id = ?1",
+    )?;
+    delete.execute([id])?;
+    tx.effects.deleted = true;
     Ok(())
 }
 

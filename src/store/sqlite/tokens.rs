@@ -9,10 +9,10 @@ use super::SqliteStore;
 use super::queue::Lane;
 use super::routes::{RouteAccount, RouteToken};
 use super::slices;
-use super::values::{blob, blob_or_none, int, uint, uint_or_none};
+use super::values::{blob, blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::envelopes::ListName;
-use crate::protocol::tokens::{TokenItem, TokenKind};
+use crate::protocol::tokens::TokenItem;
 use crate::protocol::{AccountId, DeviceId, SealingKey, TokenHash};
 use crate::store::{Result, Route, RouteDevice, TokenAdded, TokenPage, Tokens};
 
@@ -25,7 +25,7 @@ impl Tokens for SqliteStore {
     async fn tokens(&self, account: AccountId, after: Option<TokenHash>, limit: u64, now: u64) -> Result<TokenPage> {
         self.read(move |connection| {
             let mut select = connection.prepare_cached(
-                "SELECT tokens.hash, kind, expires_at, envelopes_max, used_tag
+                "SELECT tokens.hash, kind, expires_at, envelopes_max, used_tag, uses_left
                  FROM accounts
                  JOIN tokens ON tokens.account = accounts.id
                  WHERE accounts.account = ?1
@@ -69,16 +69,17 @@ impl Tokens for SqliteStore {
         self.fate.check()?;
         self.queue.check()?;
         let (generation, found) = self.routes.find(&token);
-        let found = match found {
+        // One that has expired is looked for like one that never was: memory, being quicker, would tell them apart.
+        let good = found.filter(|(token, _)| token.expires_at.is_none_or(|expires_at| now < expires_at));
+        let found = match good {
             Some(found) => Some(found),
-            None => self.read(move |connection| read_route(connection, &token)).await?.map(|(route, account)| {
+            None => self.read(move |connection| read_route(connection, &token, now)).await?.map(|(route, account)| {
                 let account = Arc::new(account);
                 self.routes.remember(generation, token, route.clone(), Arc::clone(&account));
                 (route, account)
             }),
         };
-        let good = found.filter(|(token, _)| token.expires_at.is_none_or(|expires_at| now < expires_at));
-        Ok(good.map(|(token, account)| account.route(token.kind)))
+        Ok(found.map(|(token, account)| account.route(token.kind)))
     }
 }
 
@@ -94,18 +95,19 @@ fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: 
         return Ok(TokenAdded::TooMany);
     };
     let mut known = connection.prepare_cached(
-        "SELECT tokens.hash, kind, expires_at, envelopes_max, used_tag, tokens.account, accounts.account IS NULL
+        "SELECT tokens.hash, kind, expires_at, envelopes_max, used_tag, uses, tokens.account, accounts.account IS NULL
          FROM tokens
          JOIN accounts ON accounts.id = tokens.account
          WHERE tokens.hash = ?1",
     )?;
-    let known = known.query_row([new.hash.as_bytes()], |row| Ok((item(row)?, row.get::<_, i64>(5)?, row.get::<_, bool>(6)?)));
+    let known = known.query_row([new.hash.as_bytes()], |row| Ok((item(row)?, row.get::<_, i64>(6)?, row.get::<_, bool>(7)?)));
     if let Some((known, known_owner, deleted)) = known.optional()? {
         if !deleted && known.expires_at.is_none_or(|expires_at| now < expires_at) {
             let same = known_owner == owner
                 && known.kind == new.kind
                 && known.expires_at.map(int) == new.expires_at.map(int)
-                && known.envelopes_max.map(int) == new.envelopes_max.map(int);
+                && known.envelopes_max.map(int) == new.envelopes_max.map(int)
+                && known.uses_left == new.uses_left;
             return Ok(if same { TokenAdded::Added } else { TokenAdded::Taken });
         }
         // Nobody sees this one any more; it only waits to be removed.
@@ -120,15 +122,16 @@ fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: 
         return Ok(TokenAdded::TooMany);
     }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO tokens (hash, account, kind, expires_at, envelopes_max)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO tokens (hash, account, kind, expires_at, envelopes_max, uses, uses_left)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
     )?;
-    insert.execute((new.hash.as_bytes(), owner, new.kind.byte(), new.expires_at.map(int), new.envelopes_max.map(int)))?;
+    let (expires_at, envelopes_max, uses) = (new.expires_at.map(int), new.envelopes_max.map(int), new.uses_left.map(int));
+    insert.execute((new.hash.as_bytes(), owner, new.kind.byte(), expires_at, envelopes_max, uses))?;
     tx.effects.tokens.push(new.hash);
     Ok(TokenAdded::Added)
 }
 
-/// Columns `hash, kind, expires_at, envelopes_max, used_tag`.
+/// Columns `hash, kind, expires_at, envelopes_max, used_tag`, and `uses_left` or `uses`.
 fn item(row: &Row<'_>) -> SqlResult<TokenItem> {
     Ok(TokenItem {
         hash: TokenHash(blob(row, 0)?),
@@ -136,25 +139,20 @@ fn item(row: &Row<'_>) -> SqlResult<TokenItem> {
         expires_at: uint_or_none(row, 2)?,
         envelopes_max: uint_or_none(row, 3)?,
         used: blob_or_none::<16>(row, 4)?.is_some(),
+        uses_left: uint_or_none(row, 5)?,
     })
 }
 
-fn kind(row: &Row<'_>, column: usize) -> SqlResult<TokenKind> {
-    match row.get::<_, i64>(column)? {
-        1 => Ok(TokenKind::Contact),
-        2 => Ok(TokenKind::Once),
-        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
-    }
-}
-
-fn read_route(connection: &Connection, token: &TokenHash) -> SqlResult<Option<(RouteToken, RouteAccount)>> {
+fn read_route(connection: &Connection, token: &TokenHash, now: u64) -> SqlResult<Option<(RouteToken, RouteAccount)>> {
     let mut find = connection.prepare_cached(
         "SELECT tokens.account, kind, expires_at, accounts.account, epoch, version
          FROM tokens
          JOIN accounts ON accounts.id = tokens.account
-         WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
+         WHERE tokens.hash = ?1
+           AND accounts.account IS NOT NULL
+           AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
-    let found = find.query_row([token.as_bytes()], |row| {
+    let found = find.query_row((token.as_bytes(), int(now)), |row| {
         let token = RouteToken { account: row.get(0)?, kind: kind(row, 1)?, expires_at: uint_or_none(row, 2)? };
         let list = ListName { epoch: row.get(4)?, version: uint(row, 5)? };
         Ok((token, RouteAccount { account: AccountId(blob(row, 3)?), list, devices: Vec::new() }))

@@ -3,6 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
 
+use crate::protocol::tokens::TokenKind;
 use crate::protocol::{Bytes, SignedList};
 
 /// SQLite's integers are signed; nothing that the relay keeps comes near the end.
@@ -30,6 +31,16 @@ pub(super) fn blob<const N: usize>(row: &Row<'_>, column: usize) -> Result<[u8; 
 /// The same, where it may be absent.
 pub(super) fn blob_or_none<const N: usize>(row: &Row<'_>, column: usize) -> Result<Option<[u8; N]>> {
     if row.get_ref(column)?.data_type() == Type::Null { Ok(None) } else { blob(row, column).map(Some) }
+}
+
+/// What a token allows, as it is written: the byte that stands in a wrap.
+pub(super) fn kind(row: &Row<'_>, column: usize) -> Result<TokenKind> {
+    match row.get::<_, i64>(column)? {
+        1 => Ok(TokenKind::Contact),
+        2 => Ok(TokenKind::Once),
+        3 => Ok(TokenKind::Knock),
+        other => Err(Error::IntegralValueOutOfRange(column, other)),
+    }
 }
 
 /// Three columns from `first` on: certificate, list, signature.

@@ -16,7 +16,19 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("api", &["service", "protocol"]),
     ("jobs", &["service", "protocol"]),
     ("admin", &["service", "protocol"]),
-    ("service", &["store", "protocol", "crypto::sign", "crypto::exchange", "crypto::wrap", "crypto::random", "sabotage"]),
+    (
+        "service",
+        &[
+            "store",
+            "protocol",
+            "crypto::sign",
+            "crypto::exchange",
+            "crypto::wrap",
+            "crypto::locker",
+            "crypto::random",
+            "sabotage",
+        ],
+    ),
     ("store", &["protocol", "sabotage"]),
     ("client", &["protocol", "crypto"]),
     ("config", &["protocol"]),
@@ -32,6 +44,7 @@ const TOPICS: &[&str] = &[
     "info",
     "auth",
     "accounts",
+    "factor",
     "tokens",
     "envelopes",
     "stream",
@@ -43,6 +56,7 @@ const TOPICS: &[&str] = &[
     "notices",
     "passes",
     "purge",
+    "roster",
     "stats",
 ];
 const FLOORS_OF_TOPICS: &[&str] = &["api", "service", "store::sqlite"];
@@ -67,6 +81,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("rusqlite", &["store"]),
     ("tokio_cron_scheduler", &["jobs"]),
+    ("totp_rs", &["service"]),
     ("warp", &["api", "admin", "server"]),
     ("x25519_dalek", &["crypto"]),
 ];

@@ -31,7 +31,7 @@ async fn a_registration_is_repeated_with_the_same_list_only(kind: Kind) {
     assert_eq!(bench.store.register(alice.list(), None, true, NOW).await, Ok(Registered::Repeated));
     let other = alice.next(&[device_id(1, 9)]);
     assert_eq!(bench.store.register(other.list(), None, false, NOW).await, Ok(Registered::AccountExists));
-    let record = DeviceRecord { account: alice.account, sealing_key: SealingKey(alice.devices[1].0) };
+    let record = DeviceRecord { account: alice.account, sealing_key: SealingKey(alice.devices[1].0), suspended: false };
     assert_eq!(bench.store.device(alice.devices[1]).await, Ok(Some(record)));
     assert_eq!(bench.store.device(device_id(1, 9)).await, Ok(None));
 }
@@ -239,6 +239,7 @@ async fn a_deleted_accounts_tokens_are_free_again(kind: Kind) {
         expires_at: None,
         envelopes_max: None,
         used: false,
+        uses_left: None,
     };
     assert_eq!(bench.store.add_token(bob.account, item, 10, NOW).await, Ok(TokenAdded::Added));
     assert_eq!(bench.send(bob.send_by(alice.token, 1, 10)).await, queued());

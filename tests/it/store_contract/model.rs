@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use restante::protocol::tokens::{TokenItem, TokenKind};
-use restante::protocol::{Seq, TokenHash};
+use restante::protocol::{HandleHash, Seq, TokenHash};
 use restante::store::sqlite::{Settings, check};
 use restante::store::{Acked, Successor};
 
@@ -20,10 +20,12 @@ enum Op {
     AckGap { of: usize, device: usize },
     Hours(u64),
     Purge { unseen: bool },
-    AddToken { of: usize, token: u16, once: bool, hours: Option<u64>, envelopes_max: Option<u64> },
+    AddToken { of: usize, token: u16, kind: u8, uses: u64, hours: Option<u64>, envelopes_max: Option<u64> },
     Revoke { of: usize, tokens: Vec<u16> },
     Replace { of: usize, drop: bool, add: bool, epoch: bool },
     Delete { of: usize },
+    PutHandle { of: usize, handle: u8 },
+    ReleaseHandle { of: usize },
     Reopen,
 }
 
@@ -37,11 +39,13 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (person.clone(), 0..3_usize).prop_map(|(of, device)| Op::AckGap { of, device }),
         3 => (0..20_u64).prop_map(Op::Hours),
         2 => any::<bool>().prop_map(|unseen| Op::Purge { unseen }),
-        4 => (person.clone(), token.clone(), any::<bool>(), option::of(1..30_u64), option::of(1..3_u64))
-            .prop_map(|(of, token, once, hours, envelopes_max)| Op::AddToken { of, token, once, hours, envelopes_max }),
+        4 => (person.clone(), token.clone(), (0..4_u8, 1..4_u64), option::of(1..30_u64), option::of(1..3_u64))
+            .prop_map(|(of, token, (kind, uses), hours, envelopes_max)| Op::AddToken { of, token, kind, uses, hours, envelopes_max }),
         1 => (person.clone(), vec(token, 1..3)).prop_map(|(of, tokens)| Op::Revoke { of, tokens }),
         2 => (person.clone(), any::<bool>(), any::<bool>(), any::<bool>())
             .prop_map(|(of, drop, add, epoch)| Op::Replace { of, drop, add, epoch }),
+        2 => (person.clone(), 0..6_u8).prop_map(|(of, handle)| Op::PutHandle { of, handle }),
+        1 => person.clone().prop_map(|of| Op::ReleaseHandle { of }),
         1 => person.prop_map(|of| Op::Delete { of }),
         1 => Just(Op::Reopen),
     ]
@@ -109,13 +113,14 @@ impl Pair {
                 let week = if *unseen { now / 604_800 } else { 0 };
                 self.both(async |bench| bench.purge(now, week, now).await).await;
             }
-            Op::AddToken { of, token: number, once, hours, envelopes_max } => {
+            Op::AddToken { of, token: number, kind, uses, hours, envelopes_max } => {
                 let item = TokenItem {
                     hash: token(7, *number),
-                    kind: if *once { TokenKind::Once } else { TokenKind::Contact },
+                    kind: [TokenKind::Contact, TokenKind::Once, TokenKind::Knock, TokenKind::Knock][usize::from(*kind)],
                     expires_at: hours.map(|hours| now + hours * 3_600),
                     envelopes_max: envelopes_max.filter(|_| self.shares),
                     used: false,
+                    uses_left: (*kind == 3).then_some(*uses),
                 };
                 let account = self.people[*of].account;
                 self.both(async |bench| bench.store.add_token(account, item.clone(), 3, now).await).await;
@@ -148,6 +153,17 @@ impl Pair {
                 let list = self.people[*of].list();
                 self.both(async |bench| bench.store.register(list.clone(), None, false, now).await).await;
             }
+            Op::PutHandle { of, handle } => {
+                let (account, record) = (self.people[*of].account, vec![*of as u8; 1_024]);
+                self.both(async |bench| {
+                    bench.store.put_handle(account, HandleHash([*handle; 32]), record.clone(), now + HELD_SECS, now).await
+                })
+                .await;
+            }
+            Op::ReleaseHandle { of } => {
+                let account = self.people[*of].account;
+                self.both(async |bench| bench.store.release_handle(account, now + HELD_SECS, now).await).await;
+            }
             Op::Reopen => {
                 for bench in &mut self.benches {
                     bench.reopen().await;
@@ -174,6 +190,9 @@ impl Pair {
             })
             .await;
             self.both(async |bench| bench.store.tokens(person.account, None, 10, now).await).await;
+        }
+        for handle in 0..6 {
+            self.both(async |bench| bench.store.handle(HandleHash([handle; 32])).await).await;
         }
         for number in 0..4 {
             self.both(async |bench| bench.store.route(token(7, number), now).await).await;
@@ -212,6 +231,8 @@ fn small_mailboxes_agree_with_the_model() {
     run(true, |settings| {
         settings.mailbox_envelopes_max = 7;
         settings.mailbox_bytes_max = 2_000;
+        settings.knocks_token_max = 2;
+        settings.knocks_max = 3;
         settings.repeats_secs = 3_600;
         settings.repeats_max = 5;
     });
@@ -223,5 +244,7 @@ fn a_writer_that_forgets_every_mailbox_agrees_with_the_model() {
     run(false, |settings| settings.mailbox_cache_max = 0);
 }
 
+/// So short that a few steps of the clock reach past it.
+const HELD_SECS: u64 = 24 * 3_600;
 /// Enough to meet every pair of neighbouring operations many times.
 const CASES: u32 = 32;

@@ -17,7 +17,14 @@ on_every_store! {
 }
 
 fn item(number: u16) -> TokenItem {
-    TokenItem { hash: token(1, number), kind: TokenKind::Contact, expires_at: None, envelopes_max: None, used: false }
+    TokenItem {
+        hash: token(1, number),
+        kind: TokenKind::Contact,
+        expires_at: None,
+        envelopes_max: None,
+        used: false,
+        uses_left: None,
+    }
 }
 
 async fn a_token_is_repeated_alike_or_taken(kind: Kind) {

@@ -43,6 +43,8 @@ impl Bench {
                 let memory = Arc::new(MemoryStore::new(MemoryLimits {
                     mailbox_envelopes_max: settings.mailbox_envelopes_max,
                     mailbox_bytes_max: settings.mailbox_bytes_max,
+                    knocks_token_max: settings.knocks_token_max,
+                    knocks_max: settings.knocks_max,
                     repeats_secs: settings.repeats_secs,
                     repeats_max: settings.repeats_max,
                 }));
@@ -98,7 +100,7 @@ impl Bench {
         expires_at: Option<u64>,
         envelopes_max: Option<u64>,
     ) {
-        let item = TokenItem { hash, kind, expires_at, envelopes_max, used: false };
+        let item = TokenItem { hash, kind, expires_at, envelopes_max, used: false, uses_left: None };
         assert_eq!(self.store.add_token(person.account, item, 10_000, NOW).await, Ok(TokenAdded::Added));
     }
 

@@ -1,20 +1,25 @@
 //! The store as a model: maps and a lock, nothing on disk. What it does is what the trait's words say, read as plainly as
 //! can be; the contract suite holds it and SQLite to the same tests, and the property tests compare the two.
 
+mod roster;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use async_trait::async_trait;
 use restante::protocol::accounts::{AccountReply, DeviceItem};
 use restante::protocol::envelopes::{Envelope, Gap, ListName};
+use restante::protocol::handles::{HELD_MAX, HandleItem};
 use restante::protocol::keys::Prekey;
+use restante::protocol::slots::SlotItem;
 use restante::protocol::time::WEEK;
 use restante::protocol::tokens::{TokenItem, TokenKind};
-use restante::protocol::{AccountId, Bytes, DeviceId, Hash, SealingKey, Seq, SignedList, TokenHash};
+use restante::protocol::{AccountId, Bytes, DeviceId, HandleHash, Hash, SealingKey, Seq, SignedList, SlotId, TokenHash};
 use restante::store::{
-    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, KeptNotice, Keys, NewEnvelope, NewList,
-    Notices, PassItem, Passes, PurgePreview, PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, Store, StoreError,
-    Successor, TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
+    Accounts, Acked, CommitListener, DeviceRecord, Enqueue, Enqueued, Envelopes, Factors, HandlePut, HandleReleased, Handles,
+    KeptFactor, KeptNotice, Keys, LOCKED_SECRET_LENGTH, NewEnvelope, NewList, Notices, PassItem, Passes, PurgePreview,
+    PurgeSlice, Registered, Replaced, Result, Route, RouteDevice, SlotCondition, SlotPut, Slots, Store, StoreError, Successor,
+    TableRows, TokenAdded, TokenPage, Tokens, Totals, Upkeep, Waiting,
 };
 
 /// A store that forgets everything with the process.
@@ -29,6 +34,8 @@ pub(crate) struct MemoryStore {
 pub(crate) struct MemoryLimits {
     pub(crate) mailbox_envelopes_max: u64,
     pub(crate) mailbox_bytes_max: u64,
+    pub(crate) knocks_token_max: u64,
+    pub(crate) knocks_max: u64,
     pub(crate) repeats_secs: u64,
     pub(crate) repeats_max: usize,
 }
@@ -37,10 +44,14 @@ pub(crate) struct MemoryLimits {
 struct State {
     closed: bool,
     accounts: BTreeMap<AccountId, NewList>,
+    suspended: BTreeSet<AccountId>,
     devices: BTreeMap<DeviceId, Device>,
     removed: BTreeSet<DeviceId>,
+    factors: BTreeMap<AccountId, (KeptFactor, BTreeSet<Hash>)>,
     tokens: BTreeMap<TokenHash, Token>,
+    slots: BTreeMap<(AccountId, SlotId), (u64, Vec<u8>)>,
     passes: BTreeMap<Hash, PassItem>,
+    handles: BTreeMap<HandleHash, Handle>,
     notice: Option<KeptNotice>,
     repeats: VecDeque<(DeviceId, [u8; 16], u64)>,
     clock: u64,
@@ -63,6 +74,7 @@ struct Held {
     envelope: NewEnvelope,
     tag: [u8; 16],
     token: Option<TokenHash>,
+    knock: bool,
 }
 
 #[derive(Clone)]
@@ -70,6 +82,14 @@ struct Token {
     account: AccountId,
     item: TokenItem,
     used_tag: Option<[u8; 16]>,
+    taken: u64,
+}
+
+#[derive(Clone)]
+struct Handle {
+    account: AccountId,
+    record: Vec<u8>,
+    held_until: Option<u64>,
 }
 
 impl MemoryStore {
@@ -100,10 +120,11 @@ impl MemoryStore {
     }
 
     fn has_room(&self, device: &Device, token: &TokenHash, envelopes_max: Option<u64>, bytes: u64) -> bool {
-        let of_token = || device.waiting.values().filter(|held| held.token == Some(*token));
+        let mails = || device.waiting.values().filter(|held| !held.knock);
+        let of_token = || mails().filter(|held| held.token == Some(*token));
         let size = |held: &Held| held.envelope.body.len() as u64;
-        let (count, own_count) = (device.waiting.len() as u64 + 1, of_token().count() as u64 + 1);
-        let total = device.waiting.values().map(size).sum::<u64>() + bytes;
+        let (count, own_count) = (mails().count() as u64 + 1, of_token().count() as u64 + 1);
+        let total = mails().map(size).sum::<u64>() + bytes;
         let own_total = of_token().map(size).sum::<u64>() + bytes;
         let (count_max, bytes_max) = (self.limits.mailbox_envelopes_max, self.limits.mailbox_bytes_max);
         count <= count_max
@@ -111,6 +132,14 @@ impl MemoryStore {
             && own_count <= envelopes_max.unwrap_or(u64::MAX)
             && own_count <= count_max - count
             && own_total <= bytes_max - total
+    }
+
+    fn has_room_to_knock(&self, device: &Device, token: &TokenHash, envelopes_max: Option<u64>) -> bool {
+        let knocks = || device.waiting.values().filter(|held| held.knock);
+        let of_token = knocks().filter(|held| held.token == Some(*token)).count() as u64;
+        (knocks().count() as u64) < self.limits.knocks_max
+            && of_token < self.limits.knocks_token_max
+            && of_token < envelopes_max.unwrap_or(u64::MAX)
     }
 
     fn remember(&self, state: &mut State, device: DeviceId, tag: [u8; 16], now: u64) {
@@ -159,7 +188,11 @@ impl State {
 
     fn delete_account(&mut self, account: &AccountId) -> Vec<DeviceId> {
         let Some(gone) = self.accounts.remove(account) else { return Vec::new() };
+        self.suspended.remove(account);
         self.tokens.retain(|_, token| token.account != *account);
+        self.slots.retain(|(of, _), _| of != account);
+        self.handles.retain(|_, handle| handle.account != *account);
+        self.factors.remove(account);
         let devices: Vec<DeviceId> = gone.list.entries.iter().map(|entry| entry.device).collect();
         devices.iter().for_each(|device| self.remove(device));
         devices
@@ -177,7 +210,8 @@ impl Token {
     }
 
     fn shown(&self) -> TokenItem {
-        TokenItem { used: self.used_tag.is_some(), ..self.item.clone() }
+        let uses_left = self.item.uses_left.map(|uses| uses - self.taken);
+        TokenItem { used: self.used_tag.is_some(), uses_left, ..self.item.clone() }
     }
 }
 
@@ -213,6 +247,9 @@ impl Accounts for MemoryStore {
         let mut state = self.open()?;
         let Some(current) = state.accounts.get(&new.list.account).cloned() else { return Ok(Replaced::NoSuchAccount) };
         if current.signed.list == new.signed.list {
+            if rule == Successor::HigherEpoch {
+                state.factors.remove(&new.list.account);
+            }
             return Ok(Replaced::Done { removed: Vec::new() });
         }
         let next = new.list.epoch == current.list.epoch
@@ -225,6 +262,9 @@ impl Accounts for MemoryStore {
         if new.list.entries.iter().any(|entry| is_new(&entry.device) && state.is_taken(&entry.device)) {
             return Ok(Replaced::DeviceTaken);
         }
+        if rule == Successor::HigherEpoch {
+            state.factors.remove(&new.list.account);
+        }
         let before = current.list.entries.iter().map(|entry| entry.device);
         let removed: Vec<DeviceId> = before.filter(|device| new.list.entry(device).is_none()).collect();
         removed.iter().for_each(|device| state.remove(device));
@@ -236,7 +276,11 @@ impl Accounts for MemoryStore {
     async fn device(&self, device: DeviceId) -> Result<Option<DeviceRecord>> {
         let state = self.open()?;
         let found = state.devices.get(&device);
-        Ok(found.map(|found| DeviceRecord { account: found.account, sealing_key: found.sealing_key }))
+        Ok(found.map(|found| DeviceRecord {
+            account: found.account,
+            sealing_key: found.sealing_key,
+            suspended: state.suspended.contains(&found.account),
+        }))
     }
 
     async fn visited(&self, device: DeviceId, week: u64) -> Result<()> {
@@ -260,11 +304,68 @@ impl Accounts for MemoryStore {
             }
         });
         let tokens = state.live(&account, now).count() as u64;
-        Ok(Some(AccountReply { account, device_list: current.signed.clone(), devices: devices.collect(), tokens }))
+        let own = state.slots.iter().filter(|((of, _), _)| *of == account);
+        let item = |((_, slot), (version, content)): (&(AccountId, SlotId), &(u64, Vec<u8>))| SlotItem {
+            slot: *slot,
+            version: *version,
+            bytes: content.len() as u64,
+        };
+        let (devices, slots) = (devices.collect(), own.map(item).collect());
+        let handles = state.handles.iter().filter(|(_, handle)| handle.account == account && handle.is_kept(now));
+        let handles = handles.map(|(hash, handle)| HandleItem { hash: *hash, held_until: handle.held_until }).collect();
+        let factor = state.factors.get(&account);
+        Ok(Some(AccountReply {
+            account,
+            device_list: current.signed.clone(),
+            devices,
+            tokens,
+            totp: factor.is_some(),
+            recovery_codes: factor.map_or(0, |(_, codes)| codes.len() as u64),
+            handles,
+            slots,
+        }))
     }
 
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>> {
         Ok(self.open()?.delete_account(&account))
+    }
+}
+
+#[async_trait]
+impl Factors for MemoryStore {
+    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool> {
+        let mut state = self.open()?;
+        let known = state.accounts.contains_key(&account);
+        if known {
+            state.factors.insert(account, (factor, recovery_codes.into_iter().collect()));
+        }
+        Ok(known)
+    }
+
+    async fn factor(&self, account: AccountId) -> Result<Option<KeptFactor>> {
+        Ok(self.open()?.factors.get(&account).map(|(factor, _)| factor.clone()))
+    }
+
+    async fn use_step(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH], step: u64) -> Result<bool> {
+        let mut state = self.open()?;
+        let Some((factor, _)) = state.factors.get_mut(&account) else { return Ok(false) };
+        let good = factor.secret == secret && step > factor.step;
+        if good {
+            factor.step = step;
+        }
+        Ok(good)
+    }
+
+    async fn use_recovery_code(&self, account: AccountId, hash: Hash) -> Result<bool> {
+        Ok(self.open()?.factors.get_mut(&account).is_some_and(|(_, codes)| codes.remove(&hash)))
+    }
+
+    async fn remove_factor(&self, account: AccountId) -> Result<bool> {
+        Ok(self.open()?.factors.remove(&account).is_some())
+    }
+
+    async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>> {
+        Ok(self.open()?.factors.iter().next().map(|(account, (factor, _))| (*account, factor.secret)))
     }
 }
 
@@ -279,7 +380,7 @@ impl Tokens for MemoryStore {
         if !state.accounts.contains_key(&account) || state.live(&account, now).count() as u64 >= tokens_max {
             return Ok(TokenAdded::TooMany);
         }
-        state.tokens.insert(item.hash, Token { account, item, used_tag: None });
+        state.tokens.insert(item.hash, Token { account, item, used_tag: None, taken: 0 });
         Ok(TokenAdded::Added)
     }
 
@@ -326,13 +427,25 @@ impl Envelopes for MemoryStore {
         if once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag) {
             return Ok(Enqueued::NoSuchToken);
         }
+        let knock = token.item.kind == TokenKind::Knock;
+        let repeats = |device: &DeviceId| {
+            let waits = state.devices.get(device).is_some_and(|of| of.waiting.values().any(|held| held.tag == send.repeat_tag));
+            waits || state.repeats.iter().any(|(of, tag, until)| of == device && *tag == send.repeat_tag && send.now < *until)
+        };
+        let repeated = send.envelopes.iter().any(|envelope| repeats(&envelope.device));
         if state.accounts.get(&token.account).map(name) != Some(send.list) {
             return Ok(Enqueued::ListChanged);
+        }
+        if state.suspended.contains(&token.account) {
+            return Ok(Enqueued::AllFull);
         }
         let theirs =
             |envelope: &NewEnvelope| state.devices.get(&envelope.device).is_some_and(|device| device.account == token.account);
         if !send.envelopes.iter().all(theirs) {
             return Ok(Enqueued::ListChanged);
+        }
+        if knock && !repeated && token.item.uses_left.is_some_and(|uses| uses == token.taken) {
+            return Ok(Enqueued::NoSuchToken);
         }
         let (mut full, mut woken) = (Vec::new(), Vec::new());
         for envelope in &send.envelopes {
@@ -343,11 +456,15 @@ impl Envelopes for MemoryStore {
             if state.repeats.iter().any(known) || device.waiting.values().any(|held| held.tag == send.repeat_tag) {
                 continue;
             }
-            if !self.has_room(device, &send.token, token.item.envelopes_max, envelope.body.len() as u64) {
+            let has_room = match knock {
+                true => self.has_room_to_knock(device, &send.token, token.item.envelopes_max),
+                false => self.has_room(device, &send.token, token.item.envelopes_max, envelope.body.len() as u64),
+            };
+            if !has_room {
                 full.push(envelope.device);
                 continue;
             }
-            let held = Held { envelope: envelope.clone(), tag: send.repeat_tag, token: Some(send.token) };
+            let held = Held { envelope: envelope.clone(), tag: send.repeat_tag, token: Some(send.token), knock };
             device.waiting.insert(device.next_seq, held);
             device.next_seq += 1;
             woken.push(envelope.device);
@@ -355,6 +472,7 @@ impl Envelopes for MemoryStore {
         if !full.is_empty() && full.len() == send.envelopes.len() {
             return Ok(Enqueued::AllFull);
         }
+        token.taken += u64::from(knock && !repeated);
         if once {
             token.used_tag = Some(send.repeat_tag);
         }
@@ -419,6 +537,108 @@ impl Keys for MemoryStore {
     }
 }
 
+impl Handle {
+    fn is_kept(&self, now: u64) -> bool {
+        self.held_until.is_none_or(|until| until > now)
+    }
+}
+
+impl State {
+    /// The handle that the account has; and whether it could be held, or until when not.
+    fn current(&self, account: AccountId, but: Option<HandleHash>, now: u64) -> (Option<HandleHash>, Option<u64>) {
+        let own = || self.handles.iter().filter(|(_, handle)| handle.account == account);
+        let current = own().find(|(_, handle)| handle.held_until.is_none()).map(|(hash, _)| *hash);
+        let held = own().filter(|(hash, handle)| Some(**hash) != but && handle.is_kept(now));
+        let held: Vec<u64> = held.filter_map(|(_, handle)| handle.held_until).collect();
+        (current, held.iter().min().copied().filter(|_| held.len() as u64 >= HELD_MAX))
+    }
+
+    fn hold(&mut self, hash: HandleHash, until: u64) {
+        let handle = self.handles.get_mut(&hash).expect("it was just found");
+        (handle.held_until, handle.record) = (Some(until), Vec::new());
+    }
+}
+
+#[async_trait]
+impl Handles for MemoryStore {
+    async fn put_handle(
+        &self,
+        account: AccountId,
+        hash: HandleHash,
+        record: Vec<u8>,
+        held_until: u64,
+        now: u64,
+    ) -> Result<HandlePut> {
+        let mut state = self.open()?;
+        let others = |known: &Handle| known.account != account && known.is_kept(now);
+        if !state.accounts.contains_key(&account) || state.handles.get(&hash).is_some_and(others) {
+            return Ok(HandlePut::Taken);
+        }
+        let (current, until) = state.current(account, Some(hash), now);
+        if let Some(before) = current.filter(|before| *before != hash) {
+            if let Some(until) = until {
+                return Ok(HandlePut::TooMany { until });
+            }
+            state.hold(before, held_until);
+        }
+        state.handles.insert(hash, Handle { account, record, held_until: None });
+        Ok(HandlePut::Done)
+    }
+
+    async fn release_handle(&self, account: AccountId, held_until: u64, now: u64) -> Result<HandleReleased> {
+        let mut state = self.open()?;
+        Ok(match state.current(account, None, now) {
+            (None, _) => HandleReleased::None,
+            (Some(_), Some(until)) => HandleReleased::TooMany { until },
+            (Some(current), None) => {
+                state.hold(current, held_until);
+                HandleReleased::Released
+            }
+        })
+    }
+
+    async fn handle(&self, hash: HandleHash) -> Result<Option<Vec<u8>>> {
+        let state = self.open()?;
+        Ok(state.handles.get(&hash).filter(|handle| handle.held_until.is_none()).map(|handle| handle.record.clone()))
+    }
+}
+
+#[async_trait]
+impl Slots for MemoryStore {
+    async fn slot(&self, account: AccountId, slot: SlotId) -> Result<Option<(u64, Vec<u8>)>> {
+        Ok(self.open()?.slots.get(&(account, slot)).cloned())
+    }
+
+    async fn put_slot(
+        &self,
+        account: AccountId,
+        slot: SlotId,
+        condition: SlotCondition,
+        content: Vec<u8>,
+        slots_max: u64,
+    ) -> Result<SlotPut> {
+        let mut state = self.open()?;
+        let there = state.slots.get(&(account, slot)).map(|(version, _)| *version);
+        let version = match (condition, there) {
+            _ if !state.accounts.contains_key(&account) => return Ok(SlotPut::Changed),
+            (SlotCondition::New, None) => {
+                if state.slots.keys().filter(|(of, _)| *of == account).count() as u64 >= slots_max {
+                    return Ok(SlotPut::TooMany);
+                }
+                1
+            }
+            (SlotCondition::Version(expected), Some(version)) if expected == version => version + 1,
+            _ => return Ok(SlotPut::Changed),
+        };
+        state.slots.insert((account, slot), (version, content));
+        Ok(SlotPut::Done(version))
+    }
+
+    async fn delete_slot(&self, account: AccountId, slot: SlotId) -> Result<bool> {
+        Ok(self.open()?.slots.remove(&(account, slot)).is_some())
+    }
+}
+
 #[async_trait]
 impl Passes for MemoryStore {
     async fn add_pass(&self, pass: PassItem) -> Result<()> {
@@ -471,19 +691,21 @@ impl Upkeep for MemoryStore {
             self.remember(&mut state, id, held.tag, now);
         }
         if slice.done {
-            let before = state.tokens.len() + state.passes.len() + state.accounts.len();
+            let before = state.tokens.len() + state.passes.len() + state.accounts.len() + state.handles.len();
             state.tokens.retain(|_, token| token.is_live(now));
             state.passes.retain(|_, pass| pass.expires_at > now);
+            state.handles.retain(|_, handle| handle.is_kept(now));
             let mut lost = 0;
             let accounts: Vec<AccountId> = state.accounts.keys().copied().collect();
             for account in accounts {
                 let seen = |device: &Device| device.account == account && device.seen_week >= unseen_week;
                 if !state.devices.values().any(seen) {
                     lost += state.tokens.values().filter(|token| token.account == account).count();
+                    lost += state.handles.values().filter(|handle| handle.account == account).count();
                     state.delete_account(&account);
                 }
             }
-            let after = state.tokens.len() + state.passes.len() + state.accounts.len() + lost;
+            let after = state.tokens.len() + state.passes.len() + state.accounts.len() + state.handles.len() + lost;
             slice.others = (before - after) as u64;
         }
         drop(state);

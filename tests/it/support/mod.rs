@@ -3,6 +3,8 @@
 pub(crate) mod bench;
 pub(crate) mod clock;
 pub(crate) mod files;
+pub(crate) mod household;
+pub(crate) mod liar;
 pub(crate) mod memory_store;
 pub(crate) mod person;
 pub(crate) mod raw;

@@ -59,6 +59,9 @@ impl TestRelay {
         config.server.data = dir.path().join("data");
         config.server.listen = "127.0.0.1:0".into();
         config.server.disk_free_bytes_min = 0;
+        // A clock by hand gives no allowance back; a test of these limits sets them.
+        config.limits.device_requests_per_min = 0;
+        config.limits.token_sends_per_min = 0;
         set(&mut config);
         (config, dir)
     }

@@ -1,9 +1,10 @@
 //! What is gone is gone from the files.
 
-use restante::protocol::Seq;
+use restante::protocol::{Seq, SlotId};
 use restante::store::sqlite::check;
+use restante::store::{SlotCondition, SlotPut};
 
-use crate::support::bench::{Bench, DAY, Kind, NOW, body, queued, token};
+use crate::support::bench::{Bench, DAY, Kind, NOW, Person, body, queued, token};
 use crate::support::files::{contents, found, holds, raw, tamper};
 
 /// The part of a body that is nobody else's, with the marks around it.
@@ -55,6 +56,35 @@ async fn no_byte_of_a_deleted_account_stays() {
     assert!(!holds(bench.dir(), &[0xa1; 30]), "no id, key, list or token of the account");
     assert!(!holds(bench.dir(), b"<body "));
     assert!(holds(bench.dir(), &[0xb2; 30]));
+}
+
+#[tokio::test]
+async fn no_byte_of_what_a_slot_held_stays() {
+    let bench = Bench::new(Kind::Sqlite);
+    let (alice, bob) = (bench.account(1, 1).await, bench.account(2, 1).await);
+    let put = async |of: &Person, slot: u8, condition, name: &str, bytes: usize| {
+        let content = name.bytes().cycle().take(bytes).collect();
+        let done = bench.store.put_slot(of.account, SlotId([slot; 32]), condition, content, 4).await;
+        assert!(matches!(done, Ok(SlotPut::Done(_))), "{done:?}");
+    };
+    for (slot, bytes) in [(0, 1_024), (1, 4_096), (2, 16_384), (3, 65_536)] {
+        put(&alice, slot, SlotCondition::New, "<written over>", bytes).await;
+        put(&alice, slot, SlotCondition::Version(1), "<deleted slot>", bytes).await;
+        put(&bob, slot, SlotCondition::New, "<of an account>", bytes).await;
+    }
+    for slot in 0..3 {
+        assert_eq!(bench.store.delete_slot(alice.account, SlotId([slot; 32])).await, Ok(true));
+    }
+    put(&alice, 3, SlotCondition::Version(2), "<what is there>", 1_024).await;
+    bench.store.delete_account(bob.account).await.expect("deleted");
+    bench.purge(0, 0, NOW).await;
+    bench.store.purged(NOW).await.expect("truncated");
+    for gone in ["<written over>", "<deleted slot>", "<of an account>"] {
+        assert!(!holds(bench.dir(), gone.as_bytes()), "{gone}");
+    }
+    assert!(holds(bench.dir(), b"<what is there>"));
+    bench.store.close().await;
+    assert!(check(bench.dir()).expect("it can be checked").good());
 }
 
 #[tokio::test]

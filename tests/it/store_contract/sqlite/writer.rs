@@ -133,10 +133,24 @@ async fn rows_are_shown_as_they_lie_there() {
     bench.send(alice.send(2)).await;
     let tables = bench.store.rows(1).await.expect("rows");
     let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
-    let expected = ["accounts", "devices", "envelopes", "mailboxes", "notice", "passes", "relay", "removed_devices", "tokens"];
+    let expected = [
+        "accounts",
+        "devices",
+        "envelopes",
+        "factors",
+        "handles",
+        "mailboxes",
+        "notice",
+        "passes",
+        "recovery_codes",
+        "relay",
+        "removed_devices",
+        "slots",
+        "tokens",
+    ];
     assert_eq!(names, expected);
     let envelopes = &tables[2];
-    assert_eq!(envelopes.columns, ["id", "mailbox", "seq", "expires_at", "repeat_tag", "checksum", "wrap", "body"]);
+    assert_eq!(envelopes.columns, ["id", "mailbox", "seq", "expires_at", "repeat_tag", "checksum", "wrap", "body", "knock"]);
     assert_eq!((envelopes.count, envelopes.rows.len()), (2, 1));
     assert_eq!(envelopes.rows[0][2], "1");
     assert_eq!(envelopes.rows[0][6], "44: 0707070707070707…");
