@@ -76,7 +76,10 @@ fn work(mailbox: &Mailbox, session: &str, relay: &Relay, mut random: Random, wak
     while !over.load(Ordering::SeqCst) {
         for _ in 0..BATCH {
             let size = [1_024, 1_024, 1_024, 4_096, 16_384][random.index(5)];
-            mailbox.send(&mut line, 0, &id_by(&mut random), size)?;
+            let status = mailbox.send(&mut line, 0, &id_by(&mut random), size)?;
+            if status != 202 {
+                return Err(anyhow::anyhow!("a send was answered {status}").into());
+            }
         }
         let page = mailbox.receive(&mut line, session, 0, 0)?;
         let marks = page.envelopes.iter().map(|envelope| Ok((envelope.seq.0, marks(mailbox, envelope)?)));
