@@ -77,7 +77,8 @@ impl Device {
     /// One token more.
     pub(crate) fn mint(&mut self, line: &mut Line, session: &str) -> Told<()> {
         let token = DeliveryToken(random::bytes());
-        let request = AddTokenRequest { hash: token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None };
+        let request =
+            AddTokenRequest { hash: token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None, uses: None };
         let _: Value = line.post("/v1/tokens", Some(session), &request)?.expect(200)?;
         self.tokens.push(token);
         Ok(())
