@@ -1,5 +1,5 @@
 //! Nothing accepted is ever lost, nothing forgotten is ever found: a harness that tries to break the relay, as a process of
-//! its own, the way machines break it. Each rung's file opens with what it breaks.
+//! its own, the way machines break it. `docs/reliability.md` explains the rungs.
 //!
 //! `cargo test --test proof` runs every rung with its short count; `cargo test --test proof -- kill --cycles 2000 --seed 7`
 //! one of them with another. Each says which seed it had and how many faults it injected; one that injected none has failed.

@@ -38,10 +38,12 @@ class Relay:
         need(good_origin(origin) and origin.startswith("http:"), "this client speaks plain http only")
         self.origin, self.relay_key = origin, relay_key
 
-    def exchange(self, method, path, body=None, session=None):
-        """(status, headers, body bytes)"""
+    def exchange(self, method, path, body=None, session=None, **more):
+        """(status, headers, body bytes); `more` are headers, with _ for -."""
         connection = http.client.HTTPConnection(self.origin.removeprefix("http://"), timeout=90)
-        headers = {"Authorization": f"Bearer {session}"} if session else {}
+        headers = {name.replace("_", "-"): value for name, value in more.items()}
+        if session:
+            headers["Authorization"] = f"Bearer {session}"
         if body is not None:
             body = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"

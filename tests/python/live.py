@@ -18,9 +18,11 @@ import doors
 import pyotp
 
 import fixtures
+import linking
 from client import Client, Contact, Problem, Relay, prekey_transcript
 from hpke import x_public
 from keys import ed_public, sign
+from second import SecondDevice
 from restante import (
     Entry, Invite, SignedList, b64, ceil_hour, floor_hour, key_id, open_wrap, sha256, token_hash, unb64,
 )  # fmt: skip
@@ -210,6 +212,38 @@ class Live(unittest.TestCase):
         rust.run("send", "python", "wake up")
         poll.join()
         self.assertEqual(events, [(rust.account, {"type": "text", "text": "wake up"})])
+
+    def test_a_python_device_of_a_rust_account(self):
+        phone, bob = self.rust(), self.rust()
+        bob.run("add", "rusty", phone.run("invite", "bob").strip())
+        phone.events()
+        bob.events()
+        phone.run("receipts", "off", "--delay", "0..0")
+        relay = Relay(self.origin)
+        relay.pin()
+        device = SecondDevice(relay, phone.run("link", "invite").strip())
+        self.refused("login_refused", device.login)
+        approved = json.loads(phone.run("link", "approve", "--json", device.code()))
+        self.assertEqual(approved["device"], b64(device.device))
+        self.assertEqual(approved["digits"], linking.digits(phone.account))
+        device.join()
+        listed = [unb64(item["device"]) for item in device.call("GET", "/account")["devices"]]
+        self.assertEqual(sorted(listed), sorted([device.device, unb64(phone.who["device"])]))
+        contact = device.read_book()["bob"]
+        self.assertEqual(contact.account, bob.account)
+        bob.run("send", "rusty", "to both of you")
+        self.assertEqual(phone.texts(), ["to both of you"])
+        self.assertIn((bob.account, {"type": "text", "text": "to both of you"}), device.receive())
+        device.send_with_copy(contact, "from the other device")
+        self.assertEqual(bob.texts(), ["from the other device"])
+        (copy,) = [event for event in phone.events() if event["event"] == "sent_elsewhere"]
+        self.assertEqual((copy["to"], copy["text"]), ("bob", "from the other device"))
+        phone.run("send", "bob", "and from the phone")
+        phone.events()
+        copies = [content for _, content in device.receive() if content["type"] == "sent"]
+        self.assertEqual([(copy["to"], copy["text"]) for copy in copies], [(b64(bob.account), "and from the phone")])
+        phone.run("devices", "remove", b64(device.device))
+        self.refused("login_refused", device.login)
 
     # The second factor, with an authenticator that is neither the relay's code nor ours
 
