@@ -8,16 +8,24 @@ mod baseline;
 mod crowd;
 mod device;
 mod figures;
+mod fill;
+mod filled;
+mod footprint;
+mod half;
 mod http;
 mod idle;
 mod latency;
+mod load;
 mod machine;
+mod mixed;
+mod pace;
 mod post;
 mod process;
 mod reconnect;
 mod relay;
 mod socket;
 mod throughput;
+mod zipf;
 
 use std::path::PathBuf;
 
@@ -38,7 +46,7 @@ use relay::Plan;
     after_help = "Starts a relay of its own as a child process with its data in a temporary directory, and leaves nothing behind. \
 Figures are medians of the rounds. The exit code is 1 when anything was lost, came twice or failed, and 0 when a figure only misses \
 its aim.\n\nExamples:\n  restante bench                          everything, some minutes\n  restante bench send receive --seconds 5\n  \
-restante bench idle --devices 2000 --json"
+restante bench idle --devices 2000 --json\n  restante bench filled --fill 10000000 --directory /var/tmp   12 GB, some minutes"
 )]
 pub(super) struct BenchArgs {
     /// What to measure; everything when nothing is named.
@@ -50,7 +58,7 @@ pub(super) struct BenchArgs {
     /// Load this relay (http://HOST:PORT) instead; its memory and restarts are then not measured.
     #[arg(long)]
     url: Option<String>,
-    /// Devices: 10000 for idle and reconnect, 1000 for latency unless given.
+    /// Devices: 10000 for idle and reconnect, 1000 for latency and mixed unless given.
     #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
     devices: Option<u32>,
     /// Connections that send and receive, one request in flight on each.
@@ -65,6 +73,12 @@ pub(super) struct BenchArgs {
     /// Sends a second for latency; reconnect has a tenth of it.
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u64).range(1..=100_000))]
     rate: u64,
+    /// Envelopes that wait in a relay before it is loaded, for the scenario `filled`; about 1.2 KB of disk each.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
+    fill: Option<u64>,
+    /// In how many mailboxes they wait; a tenth of their number unless given.
+    #[arg(long, requires = "fill", value_parser = value_parser!(u32).range(1..=100_000_000))]
+    mailboxes: Option<u32>,
     /// Put the relay's data below this directory instead of the system's temporary one.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -82,8 +96,16 @@ enum Scenario {
     Receive,
     /// Memory of idle streams and waiting long polls.
     Idle,
+    /// Sends at half of the peak rate, whether they are answered in time or not.
+    Half,
+    /// Sends, polls and acknowledgements of mailboxes chosen by Zipf.
+    Mixed,
     /// From the send to its delivery, by stream and by long poll.
     Latency,
+    /// The binary's size, and a relay's memory before anybody comes.
+    Footprint,
+    /// A relay in which much waits already (`--fill`), beside an empty one.
+    Filled,
     /// Everybody coming back after a restart.
     Reconnect,
     /// Serve what sends are measured against.
@@ -91,7 +113,17 @@ enum Scenario {
     Baseline,
 }
 
+impl Scenario {
+    /// Those that look at the process, or at its data, want a relay of their own.
+    fn can_be_elsewhere(self) -> bool {
+        matches!(self, Self::Send | Self::Receive | Self::Half | Self::Mixed | Self::Latency)
+    }
+}
+
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<u8> {
+    if args.scenarios.contains(&Scenario::Filled) && args.fill.is_none() {
+        return Err(Failure::new("the scenario `filled` wants to know how much: give --fill N").into());
+    }
     let serving = args.scenarios == [Scenario::Baseline];
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // The load leaves half of the machine to the relay; what it is compared with has all of it, as the relay does.
@@ -129,6 +161,7 @@ async fn measure(args: BenchArgs) -> anyhow::Result<u8> {
         seconds: args.seconds,
         rounds: args.rounds as usize,
         rate: args.rate,
+        fill: args.fill.map(|fill| (fill, args.mailboxes.map_or(fill.div_ceil(10), u64::from) as usize)),
     };
     let mut sections: Vec<Section> = Vec::new();
     let mut not_measured = vec![
@@ -142,20 +175,30 @@ async fn measure(args: BenchArgs) -> anyhow::Result<u8> {
         let both = [(Scenario::Send, send), (Scenario::Receive, receive)];
         sections.extend(both.into_iter().filter(|(scenario, _)| wanted(*scenario)).map(|(_, section)| section));
     }
-    if wanted(Scenario::Latency) {
-        sections.push(latency::run(&plan).await?);
-    }
-    for (scenario, name) in [(Scenario::Idle, "idle"), (Scenario::Reconnect, "reconnect")] {
+    for (scenario, name) in MORE {
         if !wanted(scenario) {
             continue;
         }
-        if plan.url.is_some() {
+        if plan.url.is_some() && !scenario.can_be_elsewhere() {
             not_measured.push(format!("{name}: the relay at --url is not the bench's own"));
-        } else if scenario == Scenario::Idle {
-            sections.push(idle::run(&plan).await?);
-        } else {
-            sections.push(reconnect::run(&plan).await?);
+            continue;
         }
+        sections.push(match scenario {
+            Scenario::Half => half::run(&plan).await?,
+            Scenario::Mixed => mixed::run(&plan).await?,
+            Scenario::Latency => latency::run(&plan).await?,
+            Scenario::Idle => idle::run(&plan).await?,
+            Scenario::Reconnect => reconnect::run(&plan).await?,
+            Scenario::Footprint => footprint::run(&plan).await?,
+            Scenario::Filled => match plan.fill {
+                Some((envelopes, mailboxes)) => filled::run(&plan, envelopes, mailboxes).await?,
+                None => {
+                    not_measured.push("a relay in which much waits already: --fill N".into());
+                    continue;
+                }
+            },
+            Scenario::Send | Scenario::Receive | Scenario::Baseline => continue,
+        });
     }
     let settings = json!({
         "relay": args.url.as_deref().unwrap_or("a child of its own, on loopback"),
@@ -169,6 +212,7 @@ async fn measure(args: BenchArgs) -> anyhow::Result<u8> {
         "seconds": plan.seconds,
         "rounds": plan.rounds,
         "rate": plan.rate,
+        "fill": plan.fill,
     });
     if args.json {
         let results: Map<_, _> = sections.iter().map(|section| (section.name.to_string(), section.json())).collect();
@@ -203,3 +247,14 @@ fn print(machine: &Machine, plan: &Plan, sections: &[Section], not_measured: &[S
     output::print_table(&HEADS, &rows)?;
     output::print(&format!("\nNot measured:\n  {}", not_measured.join("\n  ")))
 }
+
+/// The scenarios that stand alone, in this order.
+const MORE: [(Scenario, &str); 7] = [
+    (Scenario::Half, "half"),
+    (Scenario::Mixed, "mixed"),
+    (Scenario::Latency, "latency"),
+    (Scenario::Idle, "idle"),
+    (Scenario::Reconnect, "reconnect"),
+    (Scenario::Footprint, "footprint"),
+    (Scenario::Filled, "filled"),
+];

@@ -6,6 +6,7 @@ mod answers;
 mod connection;
 mod data;
 mod error;
+mod fill;
 mod listener;
 mod parked;
 
@@ -29,9 +30,11 @@ use data::{lock, look_at_permissions, make_directory, relay_key, room, totp_key}
 use listener::{hosts, is_loopback};
 
 pub use error::ServerError;
+pub use fill::Fill;
 pub use listener::{Listener, bind};
 
 pub use crate::store::sqlite::CheckReport;
+pub use crate::store::{NewEnvelope, NewList};
 
 /// A relay, and the lock that makes it the only one on its data.
 pub struct Opened {

@@ -12,12 +12,16 @@ use crate::cli::output;
 use crate::crypto::{exchange, random, sign, wrap};
 use crate::protocol::accounts::{DeviceEntry, RegisterReply, RegisterRequest};
 use crate::protocol::auth::{ChallengeReply, ChallengeRequest, LoginReply, LoginRequest, Proof};
-use crate::protocol::envelopes::{ListName, Sealed, SendRequest, WRAP_LENGTH, wrap_aad, wrap_info, wrap_key_context};
-use crate::protocol::tokens::{AddTokenReply, AddTokenRequest, TokenKind};
+use crate::protocol::bytes::Transcript;
+use crate::protocol::envelopes::{
+    ListName, Sealed, SendRequest, WRAP_LENGTH, wrap_aad, wrap_info, wrap_key_context, wrap_plaintext,
+};
+use crate::protocol::tokens::{AddTokenReply, AddTokenRequest, TokenItem, TokenKind, repeat_tag};
 use crate::protocol::{
     AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, ListKey, ListKeyCertificate, SealingKey,
     SessionToken, Signature, SignedList,
 };
+use crate::server::{NewEnvelope, NewList};
 
 /// An account's one device.
 pub(super) struct Device {
@@ -30,8 +34,15 @@ pub(super) struct Device {
 
 impl Device {
     fn generate() -> Self {
-        let (account_key, list_key, key) = (sign::KeyPair::generate(), sign::KeyPair::generate(), sign::KeyPair::generate());
-        let sealing = exchange::KeyPair::generate();
+        Self::of(&random::bytes(), 0)
+    }
+
+    /// One of many that belong to a seed, the same each time: a million of them need not be kept.
+    pub(super) fn of(seed: &[u8; 32], number: usize) -> Self {
+        let secret = |purpose| Transcript::new(purpose).fixed(seed).u64(number as u64).sha256().0;
+        let [account_key, list_key, key] =
+            ["/account", "/list", "/device"].map(|purpose| sign::KeyPair::from_seed(&secret(purpose)));
+        let sealing = exchange::KeyPair::from_secret(&secret("/sealing"));
         let (account, id, sealing_key) =
             (AccountId(account_key.public()), DeviceId(key.public()), SealingKey(sealing.public()));
         let signature = Signature(key.sign(&DeviceEntry::transcript(&account, &id, &sealing_key, 1)));
@@ -46,7 +57,7 @@ impl Device {
             signature: Signature(list_key.sign(&list)),
             list: Bytes(list),
         };
-        Self { id, key, sealing, list, token: DeliveryToken(random::bytes()) }
+        Self { id, key, sealing, list, token: DeliveryToken(secret("/token")) }
     }
 
     async fn register(&self, relay: &mut Connection, at: &Address) -> anyhow::Result<()> {
@@ -99,16 +110,28 @@ impl Device {
         Ok(())
     }
 
-    /// A send to this device, of random bytes: that nobody could open them is not for a relay to see.
+    /// Where sends to it go.
+    pub(super) fn addressee(&self) -> Addressee {
+        Addressee { device: self.id, token: self.token.clone() }
+    }
+
+    /// A send to this device.
     pub(super) fn parcel(&self, at: &Address) -> Parcel {
-        let id = EnvelopeId([0xff; 16]);
-        let sealed = vec![Sealed { device: self.id, body: Bytes(random::bytes::<BODY_BYTES>().to_vec()) }];
-        let request = SendRequest { token: self.token.clone(), id, list: LIST, sealed, expires_in: None, live: None };
-        let request = at.post("/v1/envelopes", None, &request);
-        let text = format!("\"id\":\"{}\"", id.encode());
-        let found = request.windows(text.len()).position(|window| window == text.as_bytes());
-        let place = found.expect("the id stands in its own request") + "\"id\":\"".len();
-        Parcel { request, place }
+        Parcel::new(at, &self.addressee())
+    }
+
+    /// Its account's list and its token, as the relay keeps them.
+    pub(super) fn entry(&self) -> anyhow::Result<(NewList, TokenItem)> {
+        let (_, list) = self.list.parse()?;
+        let (hash, kind) = (self.token.hash(), TokenKind::Contact);
+        let token = TokenItem { hash, kind, expires_at: None, envelopes_max: None, used: false, uses_left: None };
+        Ok((NewList { signed: self.list.clone(), list }, token))
+    }
+
+    /// Agrees on the key under which a relay would wrap to it.
+    pub(super) fn packer(&self) -> anyhow::Result<Packer> {
+        let key = wrap::WrapKey::new(&self.sealing.public(), &wrap_info(&self.id), &wrap_key_context())?;
+        Ok(Packer { addressee: self.addressee(), key })
     }
 
     /// Takes the relay's layer off, and gives the id that the sender chose.
@@ -125,19 +148,72 @@ impl Device {
     }
 }
 
-/// A send that is ready but for its id.
+/// A device and a token that leads to it.
+#[derive(Clone)]
+pub(super) struct Addressee {
+    device: DeviceId,
+    token: DeliveryToken,
+}
+
+/// Makes envelopes for one device, as a relay stores them.
+pub(super) struct Packer {
+    addressee: Addressee,
+    key: wrap::WrapKey,
+}
+
+impl Packer {
+    /// A sealed body, under an id of its own; with the mark by which a relay knows a repeat.
+    pub(super) fn pack(&self, body: &[u8], expires_at: u64) -> ([u8; 16], NewEnvelope) {
+        let Addressee { device, token } = &self.addressee;
+        let (id, nonce) = (fresh_id(), random::bytes());
+        let plaintext = wrap_plaintext(TokenKind::Contact, &token.hash(), &id, body);
+        let body = self.key.wrap(&nonce, &wrap_aad(device, expires_at), &plaintext);
+        let wrap = [&self.key.enc[..], &nonce].concat();
+        (repeat_tag(token, &id), NewEnvelope { device: *device, expires_at, wrap, body })
+    }
+}
+
+/// A send that is ready but for its id, or for whom it is.
 #[derive(Clone)]
 pub(super) struct Parcel {
     request: Vec<u8>,
-    place: usize,
+    token_at: usize,
+    id_at: usize,
+    device_at: usize,
 }
 
 impl Parcel {
+    /// Of random bytes: that nobody could open them is not for a relay to see.
+    pub(super) fn new(at: &Address, to: &Addressee) -> Self {
+        let id = EnvelopeId([0xff; 16]);
+        let sealed = vec![Sealed { device: to.device, body: Bytes(random::bytes::<BODY_BYTES>().to_vec()) }];
+        let request = SendRequest { token: to.token.clone(), id, list: LIST, sealed, expires_in: None, live: None };
+        let request = at.post("/v1/envelopes", None, &request);
+        let place = |field: &str, value: String| {
+            let text = format!("\"{field}\":\"{value}\"");
+            let found = request.windows(text.len()).position(|window| window == text.as_bytes());
+            found.expect("a request's own fields stand in it") + field.len() + 4
+        };
+        let (token_at, id_at) = (place("token", to.token.encode()), place("id", id.encode()));
+        let device_at = place("device", to.device.encode());
+        Self { request, token_at, id_at, device_at }
+    }
+
     /// The whole request, under this id.
     pub(super) fn with(&mut self, id: &EnvelopeId) -> &[u8] {
-        let text = id.encode();
-        self.request[self.place..self.place + text.len()].copy_from_slice(text.as_bytes());
+        self.put(self.id_at, &id.encode());
         &self.request
+    }
+
+    /// The same, to somebody else.
+    pub(super) fn to(&mut self, to: &Addressee, id: &EnvelopeId) -> &[u8] {
+        self.put(self.token_at, &to.token.encode());
+        self.put(self.device_at, &to.device.encode());
+        self.with(id)
+    }
+
+    fn put(&mut self, at: usize, text: &str) {
+        self.request[at..at + text.len()].copy_from_slice(text.as_bytes());
     }
 }
 

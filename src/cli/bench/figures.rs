@@ -45,8 +45,37 @@ pub(super) struct Section {
 struct Figure {
     name: &'static str,
     unit: &'static str,
-    at_most: Option<f64>,
+    bound: Option<Bound>,
     rounds: Vec<f64>,
+}
+
+/// What a figure should not exceed, or not fall below: what is aimed at, and what is asked for at the least.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    AtMost { floor: f64, aim: f64 },
+    AtLeast { floor: f64, aim: f64 },
+}
+
+impl Bound {
+    /// At most so much, with no second mark.
+    pub(super) fn at_most(aim: f64) -> Self {
+        Self::AtMost { floor: aim, aim }
+    }
+
+    /// Its words, its mark, and whether the aim and the floor are met.
+    fn judge(self, value: f64) -> (String, bool, bool) {
+        let (sign, floor, aim, aim_met, floor_met) = match self {
+            Self::AtMost { floor, aim } => ("≤", floor, aim, value <= aim, value <= floor),
+            Self::AtLeast { floor, aim } => ("≥", floor, aim, value >= aim, value >= floor),
+        };
+        let marks = if floor == aim { number(aim) } else { format!("{} ({})", number(aim), number(floor)) };
+        let word = match (aim_met, floor_met) {
+            (true, _) => "met",
+            (false, true) => "nearly",
+            (false, false) => "missed",
+        };
+        (format!("{sign} {marks}: {word}"), aim_met, floor_met)
+    }
 }
 
 impl Section {
@@ -59,14 +88,14 @@ impl Section {
         let Some(value) = value.into().filter(|value| value.is_finite()) else { return };
         match self.figures.iter_mut().find(|figure| figure.name == name) {
             Some(figure) => figure.rounds.push(value),
-            None => self.figures.push(Figure { name, unit, at_most: None, rounds: vec![value] }),
+            None => self.figures.push(Figure { name, unit, bound: None, rounds: vec![value] }),
         }
     }
 
-    /// What a figure's median should not exceed.
-    pub(super) fn aim(&mut self, name: &'static str, at_most: f64) {
+    /// What is hoped of a figure's median.
+    pub(super) fn aim(&mut self, name: &'static str, bound: Bound) {
         if let Some(figure) = self.figures.iter_mut().find(|figure| figure.name == name) {
-            figure.at_most = Some(at_most);
+            figure.bound = Some(bound);
         }
     }
 
@@ -85,6 +114,11 @@ impl Section {
         }
     }
 
+    /// The same, of what may have gone wrong.
+    pub(super) fn must_not(&mut self, fault: Option<String>) {
+        self.faults.extend(fault);
+    }
+
     /// What went wrong.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
         self.faults.iter().map(|fault| format!("{}: {fault}", self.name))
@@ -101,9 +135,7 @@ impl Section {
         let words = |name: &str| name.replace('_', " ");
         let figures = self.figures.iter().map(|figure| {
             let range = if figure.rounds.len() < 2 { String::new() } else { figure.range() };
-            let aim = figure.at_most.map_or_else(String::new, |most| {
-                format!("≤ {}: {}", number(most), if figure.median() <= most { "met" } else { "missed" })
-            });
+            let aim = figure.bound.map_or_else(String::new, |bound| bound.judge(figure.median()).0);
             vec![self.name.into(), words(figure.name), number(figure.median()), figure.unit.into(), range, aim]
         });
         let counts = self.counts.iter().map(|(name, count)| vec![self.name.into(), words(name), count.to_string()]);
@@ -127,9 +159,14 @@ impl Figure {
 
     fn json(&self) -> Value {
         let mut json = json!({"unit": self.unit, "median": self.median(), "rounds": self.rounds});
-        if let Some(most) = self.at_most {
-            json["at_most"] = json!(most);
-            json["met"] = json!(self.median() <= most);
+        if let Some(bound) = self.bound {
+            let (Bound::AtMost { floor, aim } | Bound::AtLeast { floor, aim }) = bound;
+            let name = if matches!(bound, Bound::AtMost { .. }) { "at_most" } else { "at_least" };
+            let (_, met, floor_met) = bound.judge(self.median());
+            json[name] = json!(aim);
+            json["met"] = json!(met);
+            json["floor"] = json!(floor);
+            json["floor_met"] = json!(floor_met);
         }
         json
     }
@@ -173,12 +210,25 @@ mod tests {
         }
         section.round("ratio", "×", None);
         section.round("ratio", "×", f64::NAN);
-        section.aim("ratio", 1.5);
+        section.aim("ratio", Bound::at_most(1.5));
         let figure = &section.json()["figures"]["ratio"];
         assert_eq!((&figure["median"], &figure["met"]), (&json!(2.0), &json!(false)));
         section.round("ratio", "×", 1.0);
         let figure = &section.json()["figures"]["ratio"];
         assert_eq!((&figure["median"], &figure["met"]), (&json!(1.5), &json!(true)));
         assert_eq!(section.rows()[0], ["send", "ratio", "1.50", "×", "1.00 to 9.00", "≤ 1.50: met"]);
+    }
+
+    #[test]
+    fn an_aim_is_met_nearly_met_or_missed() {
+        let least = Bound::AtLeast { floor: 0.25, aim: 0.35 };
+        assert_eq!(least.judge(0.35), ("≥ 0.35 (0.25): met".into(), true, true));
+        assert_eq!(least.judge(0.25), ("≥ 0.35 (0.25): nearly".into(), false, true));
+        assert_eq!(least.judge(0.24), ("≥ 0.35 (0.25): missed".into(), false, false));
+        let most = Bound::AtMost { floor: 5.0, aim: 3.0 };
+        assert_eq!(
+            [3.0, 5.0, 5.1].map(|value| (most.judge(value).1, most.judge(value).2)),
+            [(true, true), (false, true), (false, false)]
+        );
     }
 }

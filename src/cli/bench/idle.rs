@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::crowd::{Numbers, together};
 use super::device::{Online, WORKERS, log_in, register};
-use super::figures::Section;
+use super::figures::{Bound, Section};
 use super::http::{Address, Connection};
 use super::machine::fit;
 use super::relay::{Plan, Relay};
@@ -44,8 +44,8 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
     section.count("devices", count);
     for kind in [Kind::Stream, Kind::Poll] {
         let [each, growth, _] = kind.figures();
-        section.aim(each, kind.kib_aim());
-        section.aim(growth, GROWTH_AIM);
+        section.aim(each, Bound::at_most(kind.kib_aim()));
+        section.aim(growth, Bound::at_most(GROWTH_AIM));
     }
     Ok(section)
 }

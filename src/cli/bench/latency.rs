@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::crowd::together;
 use super::device::{Online, log_in, register};
-use super::figures::{Section, Times};
+use super::figures::{Bound, Section, Times};
 use super::http::{Address, Connection};
 use super::machine::fit;
 use super::post::Post;
@@ -55,7 +55,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
         }
     }
     for names in [&STREAM, &POLL] {
-        section.aim(names.ratio, RATIO_AIM);
+        section.aim(names.ratio, Bound::at_most(RATIO_AIM));
     }
     Ok(section)
 }

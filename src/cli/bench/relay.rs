@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) seconds: u64,
     pub(super) rounds: usize,
     pub(super) rate: u64,
+    /// Envelopes that wait in a relay before it is loaded, and in how many mailboxes.
+    pub(super) fill: Option<(u64, usize)>,
 }
 
 /// A relay to load.
@@ -42,7 +44,11 @@ impl Relay {
         if let Some(url) = &plan.url {
             return Ok(Self { at: Address::of(url).await?, own: None });
         }
-        let place = Place::new(&plan.parent, "bench", false)?;
+        Self::start_in(Place::new(&plan.parent, "bench", false)?, plan, connections).await
+    }
+
+    /// Our own, on the data of a place.
+    pub(super) async fn start_in(place: Place, plan: &Plan, connections: usize) -> anyhow::Result<Self> {
         let mut settings = vec![format!("limits.connections_max={}", connections + CONNECTIONS_MORE)];
         // What is measured is what the relay bears, not what it allows one client.
         settings.extend(["limits.device_requests_per_min=0", "limits.token_sends_per_min=0"].map(String::from));
@@ -67,6 +73,11 @@ impl Relay {
     pub(super) fn process(&self) -> anyhow::Result<Process> {
         let own = self.own.as_ref().context("it is not the bench's own relay")?;
         Process::of(own.child.id()).context("there is no /proc here")
+    }
+
+    /// Its data directory, where it is ours.
+    pub(super) fn data(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.own.as_ref().context("it is not the bench's own relay")?.place.data())
     }
 
     fn own(&mut self) -> anyhow::Result<&mut Own> {

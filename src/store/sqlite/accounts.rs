@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
+use super::entries;
 use super::memory::mailbox_of;
 use super::queue::Lane;
 use super::slices;
@@ -129,22 +130,9 @@ fn register(tx: &mut Tx<'_>, new: &NewList, pass: Option<Hash>, pass_needed: boo
         )?;
         spend.execute([pass.as_bytes()])?;
     }
-    let mut insert = tx.connection.prepare_cached(
-        "INSERT INTO accounts (account, epoch, version, list_key_certificate, list, list_signature)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    let (signed, list) = (&new.signed, &new.list);
-    insert.execute((
-        list.account.as_bytes(),
-        list.epoch,
-        int(list.version),
-        signed.list_key_certificate.as_slice(),
-        signed.list.as_slice(),
-        signed.signature.as_bytes(),
-    ))?;
-    let id = tx.connection.last_insert_rowid();
-    for entry in &list.entries {
-        add_device(tx.connection, id, entry, now)?;
+    let id = entries::add_account(tx.connection, new)?;
+    for entry in &new.list.entries {
+        entries::add_device(tx.connection, id, entry, now)?;
     }
     Ok(Registered::Created)
 }
@@ -201,7 +189,7 @@ fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> Sq
         rekey.execute((entry.device.as_bytes(), entry.sealing_key.as_bytes()))?;
     }
     for entry in added {
-        add_device(tx.connection, current.id, entry, now)?;
+        entries::add_device(tx.connection, current.id, entry, now)?;
     }
     tx.effects.accounts.push(current.id);
     Ok(Replaced::Done { removed })
@@ -285,19 +273,6 @@ fn is_taken(connection: &Connection, device: &DeviceId) -> SqlResult<bool> {
              OR EXISTS (SELECT 1 FROM removed_devices WHERE hash = ?2)",
     )?;
     find.query_row((device.as_bytes(), Hash::of(device.as_bytes()).as_bytes()), |row| row.get(0))
-}
-
-fn add_device(connection: &Connection, account: i64, entry: &DeviceEntry, now: u64) -> SqlResult<()> {
-    let mut mailbox = connection.prepare_cached("INSERT INTO mailboxes DEFAULT VALUES")?;
-    mailbox.execute([])?;
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO devices (mailbox, account, device, sealing_key, seen_week)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    let week = int(now / crate::protocol::time::WEEK);
-    let mailbox = connection.last_insert_rowid();
-    insert.execute((mailbox, account, entry.device.as_bytes(), entry.sealing_key.as_bytes(), week))?;
-    Ok(())
 }
 
 fn pass_is_good(connection: &Connection, pass: &Hash, now: u64) -> SqlResult<bool> {

@@ -6,9 +6,11 @@
 
 mod accounts;
 mod check;
+mod entries;
 mod envelopes;
 mod factor;
 mod fate;
+mod fill;
 mod handles;
 mod keys;
 mod memory;
@@ -40,6 +42,7 @@ use tokio::sync::Semaphore;
 
 pub use check::{CheckReport, check};
 pub use fate::OnFailure;
+pub use fill::Fill;
 pub use refusal::{OpenError, OpenErrorKind};
 
 use super::{CommitListener, Result, Store, StoreError};

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result as SqlResult, Row};
 
 use super::SqliteStore;
+use super::entries;
 use super::queue::Lane;
 use super::routes::{RouteAccount, RouteToken};
 use super::slices;
@@ -121,12 +122,7 @@ fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: 
     if count.query_row([owner, int(now)], |row| uint(row, 0))? >= tokens_max {
         return Ok(TokenAdded::TooMany);
     }
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO tokens (hash, account, kind, expires_at, envelopes_max, uses, uses_left)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
-    )?;
-    let (expires_at, envelopes_max, uses) = (new.expires_at.map(int), new.envelopes_max.map(int), new.uses_left.map(int));
-    insert.execute((new.hash.as_bytes(), owner, new.kind.byte(), expires_at, envelopes_max, uses))?;
+    entries::add_token(connection, owner, new)?;
     tx.effects.tokens.push(new.hash);
     Ok(TokenAdded::Added)
 }

@@ -2,5 +2,6 @@
 
 mod disk;
 mod erasure;
+mod filling;
 mod opening;
 mod writer;

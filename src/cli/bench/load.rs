@@ -1,0 +1,248 @@
+//! What loads have in common: who is sent to, sending as fast as it goes, and emptying mailboxes.
+
+use std::io::Result as IoResult;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::sync::Barrier;
+
+use super::crowd::{Numbers, pause, together};
+use super::device::{Addressee, Device, Online, Parcel, fresh_id};
+use super::figures::Times;
+use super::http::{Address, Connection, Reply};
+use super::relay::Plan;
+use super::zipf::{Random, Zipf};
+use crate::protocol::Seq;
+use crate::protocol::envelopes::{AckReply, AckRequest};
+
+/// Who is sent to, by many at once.
+#[derive(Clone)]
+pub(super) struct Recipients {
+    parcel: Parcel,
+    addressees: Arc<[Addressee]>,
+    choice: Option<Arc<Choice>>,
+}
+
+/// By rank, and how many each got lately.
+struct Choice {
+    zipf: Zipf,
+    taken: Box<[AtomicU32]>,
+}
+
+impl Recipients {
+    /// Each connection has one of them, which it sends to always.
+    pub(super) fn fixed(at: &Address, devices: &[Arc<Device>]) -> Self {
+        Self::of(at, devices.iter().map(|device| device.addressee()).collect(), false)
+    }
+
+    /// Every send has another, the first most often.
+    pub(super) fn zipf(at: &Address, addressees: Arc<[Addressee]>) -> Self {
+        Self::of(at, addressees, true)
+    }
+
+    fn of(at: &Address, addressees: Arc<[Addressee]>, by_rank: bool) -> Self {
+        let count = addressees.len();
+        let choice = || Choice { zipf: Zipf::new(count), taken: (0..count).map(|_| AtomicU32::new(0)).collect() };
+        Self { parcel: Parcel::new(at, &addressees[0]), addressees, choice: by_rank.then(|| Arc::new(choice())) }
+    }
+
+    /// One connection's sends.
+    pub(super) fn lane(&self, number: usize) -> Lane {
+        let fixed = number % self.addressees.len();
+        Lane { parcel: self.parcel.clone(), recipients: self.clone(), fixed, random: Random::new(number as u64) }
+    }
+
+    /// A mailbox was emptied, and takes as much again.
+    pub(super) fn emptied(&self, rank: usize) {
+        if let Some(choice) = &self.choice {
+            choice.taken[rank].store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Requests one after the other.
+pub(super) struct Lane {
+    parcel: Parcel,
+    recipients: Recipients,
+    fixed: usize,
+    random: Random,
+}
+
+impl Lane {
+    /// The next request, whole, under an id of its own.
+    pub(super) fn next(&mut self) -> &[u8] {
+        let rank = match &self.recipients.choice {
+            None => self.fixed,
+            Some(choice) => loop {
+                let rank = choice.zipf.at(self.random.uniform());
+                if choice.taken[rank].fetch_add(1, Ordering::Relaxed) < MAILBOX_SENDS_MAX {
+                    break rank;
+                }
+            },
+        };
+        self.parcel.to(&self.recipients.addressees[rank], &fresh_id())
+    }
+}
+
+/// What came of sends.
+#[derive(Default)]
+pub(super) struct Sent {
+    pub(super) times: Times,
+    /// Answered 202, with those that were not timed.
+    pub(super) accepted: usize,
+    pub(super) refused: usize,
+    pub(super) failed: usize,
+    pub(super) length: Duration,
+}
+
+impl Sent {
+    /// Timed ones a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.times.count() as f64 / self.length.as_secs_f64()
+    }
+
+    /// Counts a reply; with the time from `since`, if that is to be known. True where it was accepted.
+    pub(super) fn note(&mut self, reply: IoResult<Reply<'_>>, since: Option<Instant>) -> bool {
+        match reply {
+            Ok(reply) if reply.status == 202 => {
+                self.accepted += 1;
+                since.into_iter().for_each(|since| self.times.add(since.elapsed()));
+                return true;
+            }
+            Ok(_) => self.refused += 1,
+            Err(_) => self.failed += 1,
+        }
+        false
+    }
+
+    /// Those of every connection.
+    pub(super) fn all(lanes: Vec<Self>) -> Self {
+        let mut all = Self::default();
+        for lane in lanes {
+            all.times.join(lane.times);
+            all.accepted += lane.accepted;
+            all.refused += lane.refused;
+            all.failed += lane.failed;
+            all.length = all.length.max(lane.length);
+        }
+        all
+    }
+
+    /// What is wrong, if anything is.
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self { refused, failed, .. } = self;
+        (refused + failed > 0).then(|| format!("{refused} sends refused, {failed} failed"))
+    }
+}
+
+/// Sends over every connection, one request in flight on each, for the plan's seconds. Each begins with one send that is
+/// not timed: it opens the connection, and the relay agrees on its key with the mailbox.
+pub(super) async fn drive(plan: &Plan, at: &Address, recipients: &Recipients) -> anyhow::Result<Sent> {
+    let barrier = Arc::new(Barrier::new(plan.connections));
+    let length = Duration::from_secs(plan.seconds);
+    let lanes = together(plan.connections, |number| {
+        let (at, barrier, mut lane) = (at.clone(), Arc::clone(&barrier), recipients.lane(number));
+        async move {
+            let mut connection = Connection::new(&at);
+            let mut sent = Sent::default();
+            let mut began = None;
+            loop {
+                let request = lane.next();
+                let since = began.map(|_| Instant::now());
+                if !sent.note(connection.ask(request).await, since) {
+                    pause(AFTER_REFUSAL).await;
+                }
+                match began {
+                    None => {
+                        barrier.wait().await;
+                        began = Some(Instant::now());
+                    }
+                    Some(began) if began.elapsed() >= length => {
+                        sent.length = began.elapsed();
+                        return Ok(sent);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    });
+    Ok(Sent::all(lanes.await?))
+}
+
+/// What was fetched.
+#[derive(Default)]
+pub(super) struct Received {
+    pub(super) envelopes: usize,
+    pub(super) removed: usize,
+    pub(super) pages: usize,
+    pub(super) length: Duration,
+}
+
+impl Received {
+    /// Envelopes a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.envelopes as f64 / self.length.as_secs_f64()
+    }
+}
+
+/// Of a page, what is needed to go on; parsing the rest is what a client does after the relay's work.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    pub(super) envelopes: Vec<Item>,
+    pub(super) drained: bool,
+}
+
+/// Of an envelope.
+#[derive(Deserialize)]
+pub(super) struct Item {
+    pub(super) seq: Seq,
+}
+
+/// Empties every mailbox, page by page, as many at once as there are connections.
+pub(super) async fn drain(plan: &Plan, at: &Address, online: &[Online]) -> anyhow::Result<Received> {
+    let began = Instant::now();
+    let numbers = Numbers::up_to(online.len());
+    let online: Arc<[Online]> = online.into();
+    let emptied = together(plan.connections.min(online.len()), |_| {
+        let (at, numbers, online) = (at.clone(), numbers.clone(), Arc::clone(&online));
+        async move {
+            let mut connection = Connection::new(&at);
+            let mut all = Received::default();
+            for number in numbers {
+                let session = Some(&online[number].session);
+                let page = at.get(&format!("/v1/envelopes?limit={PAGE}"), session);
+                loop {
+                    let got: Page = connection.expect(200, &page).await?;
+                    let Some(last) = got.envelopes.last() else { break };
+                    let request = at.post("/v1/envelopes/ack", session, &AckRequest { seqs: None, through: Some(last.seq) });
+                    let reply: AckReply = connection.expect(200, &request).await?;
+                    all.envelopes += got.envelopes.len();
+                    all.removed += reply.removed as usize;
+                    all.pages += 1;
+                    if got.drained {
+                        break;
+                    }
+                }
+            }
+            Ok(all)
+        }
+    });
+    let mut all = Received::default();
+    for one in emptied.await? {
+        all.envelopes += one.envelopes;
+        all.removed += one.removed;
+        all.pages += one.pages;
+    }
+    all.length = began.elapsed();
+    Ok(all)
+}
+
+/// Envelopes a page.
+pub(super) const PAGE: usize = 100;
+/// So that a relay that refuses is not hammered.
+const AFTER_REFUSAL: Duration = Duration::from_millis(20);
+/// What is sent to a mailbox that is chosen by rank before it is emptied: by default a token may fill half of what is free,
+/// and with ten thousand places that is somewhat less than five thousand. Beyond, another is chosen.
+const MAILBOX_SENDS_MAX: u32 = 4_000;

@@ -1,0 +1,90 @@
+//! A new database filled in bulk, for measuring what a relay does with much in it: the rows that registering and sending
+//! would have left, in one transaction, without the writer. Nothing of it is durable before its end.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Result as SqlResult};
+
+use super::refusal::{OpenError, OpenErrorKind, refused};
+use super::values::int;
+use super::{Settings, entries, open, rows};
+use crate::protocol::tokens::TokenItem;
+use crate::store::{NewEnvelope, NewList};
+
+/// A database on its way to being full.
+pub struct Fill {
+    connection: Connection,
+    file: PathBuf,
+    envelopes: u64,
+    bytes: u64,
+}
+
+impl Fill {
+    /// In a data directory that has no database yet.
+    pub fn begin(dir: &Path) -> Result<Self, OpenError> {
+        let file = open::file(dir);
+        if file.exists() {
+            return Err(OpenError::at(OpenErrorKind::CannotCreate, &file, "only a new database is filled"));
+        }
+        let (connection, readers) = open::open(&Settings { disk_bytes_max: BYTES_MAX, ..Settings::new(dir) })?;
+        // Without a log, which would write everything twice, nobody else may have the file open.
+        drop(readers);
+        let begun = connection.execute_batch(
+            "PRAGMA journal_mode=MEMORY;
+             PRAGMA synchronous=OFF;
+             PRAGMA cache_size=-262144;
+             BEGIN IMMEDIATE;",
+        );
+        begun.map_err(|error| refused(&file, &error))?;
+        Ok(Self { connection, file, envelopes: 0, bytes: 0 })
+    }
+
+    /// Adds an account of one device with one token, and gives the number of its mailbox.
+    pub fn account(&mut self, new: &NewList, token: &TokenItem, now: u64) -> Result<i64, OpenError> {
+        let add = || {
+            let account = entries::add_account(&self.connection, new)?;
+            entries::add_token(&self.connection, account, token)?;
+            new.list.entries.iter().try_fold(0, |_, entry| entries::add_device(&self.connection, account, entry, now))
+        };
+        self.done(add())
+    }
+
+    /// Adds an envelope at a seq of a mailbox that has none there.
+    pub fn envelope(&mut self, mailbox: i64, seq: u64, tag: &[u8; 16], envelope: &NewEnvelope) -> Result<(), OpenError> {
+        self.done(rows::insert(&self.connection, mailbox, seq, tag, envelope, false))?;
+        self.envelopes += 1;
+        self.bytes += envelope.body.len() as u64;
+        Ok(())
+    }
+
+    /// Brings the counters up to the rows, and everything onto the disk.
+    pub fn finish(self) -> Result<(), OpenError> {
+        self.done(self.count())?;
+        drop(self.connection);
+        let synced = File::open(&self.file).and_then(|file| file.sync_all());
+        synced.map_err(|error| {
+            OpenError::io(&self.file, OpenErrorKind::CannotCreate, "the filled database could not be put on disk", &error)
+        })
+    }
+
+    fn count(&self) -> SqlResult<()> {
+        self.connection.execute_batch(
+            "UPDATE mailboxes
+             SET next_seq = 1 + coalesce((SELECT max(seq) FROM envelopes WHERE mailbox = mailboxes.id), 0);",
+        )?;
+        self.connection.execute(
+            "UPDATE relay
+             SET envelopes = ?1, envelope_bytes = ?2",
+            [int(self.envelopes), int(self.bytes)],
+        )?;
+        self.connection.execute_batch("COMMIT")
+    }
+
+    fn done<T>(&self, outcome: SqlResult<T>) -> Result<T, OpenError> {
+        outcome.map_err(|error| refused(&self.file, &error))
+    }
+}
+
+/// As large as a file may get here; whether a relay with its own cap then takes more is for the relay to say.
+const BYTES_MAX: u64 = 1 << 40;
