@@ -27,9 +27,8 @@ impl Fill {
         if file.exists() {
             return Err(OpenError::at(OpenErrorKind::CannotCreate, &file, "only a new database is filled"));
         }
-        let (connection, readers) = open::open(&Settings { disk_bytes_max: BYTES_MAX, ..Settings::new(dir) })?;
-        // Without a log, which would write everything twice, nobody else may have the file open.
-        drop(readers);
+        let connection = open::open_writer(&Settings { disk_bytes_max: BYTES_MAX, ..Settings::new(dir) })?;
+        // Without a log, which would write everything twice; no reader has the file open.
         let begun = connection.execute_batch(
             "PRAGMA journal_mode=MEMORY;
              PRAGMA synchronous=OFF;

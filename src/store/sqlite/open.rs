@@ -32,6 +32,12 @@ pub(super) fn log_file(file: &Path) -> PathBuf {
 
 /// The writing connection and the readers' pool.
 pub(super) fn open(settings: &Settings) -> Result<(Connection, Pool)> {
+    let connection = open_writer(settings)?;
+    Ok((connection, readers(&file(&settings.dir), settings.readers)?))
+}
+
+/// The writing connection alone.
+pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
     assert!(rusqlite::version_number() >= SQLITE_VERSION_MIN, "this build's SQLite has the WAL-reset fault");
     make_dir(&settings.dir)?;
     let file = file(&settings.dir);
@@ -66,7 +72,7 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Pool)> {
         LOG_PAGES.set(u64::try_from(pages).unwrap_or(0));
         Ok(())
     }));
-    Ok((connection, readers(&file, settings.readers)?))
+    Ok(connection)
 }
 
 /// A connection with every pragma that all of them share.
