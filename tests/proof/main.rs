@@ -7,6 +7,7 @@
 //! are broken on purpose, and fails where a rung does not.
 
 mod book;
+mod by_hand;
 #[path = "../it/support/clock.rs"]
 mod clock;
 mod disk;
@@ -16,6 +17,7 @@ mod forge;
 mod http;
 mod kill;
 mod ledger;
+mod model;
 mod people;
 mod power;
 mod races;
@@ -64,6 +66,7 @@ struct Rung {
 
 #[rustfmt::skip]
 const RUNGS: &[Rung] = &[
+    Rung { name: "model", run: model::run, count: 100, sabotages: &["seq_reused", "foreign_ack"] },
     Rung { name: "kill", run: kill::run, count: 50, sabotages: &["answer_before_commit", "seq_reused", "foreign_ack"] },
     Rung { name: "fault", run: fault::run, count: 6, sabotages: &["answer_before_commit"] },
     Rung { name: "power", run: power::run, count: 2_000, sabotages: &["synchronous_normal"] },
@@ -76,6 +79,16 @@ const RUNGS: &[Rung] = &[
 ];
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == by_hand::NAME) {
+        return by_hand::run(&arguments[1..]).map_or_else(
+            |error| {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     match asked() {
         Ok((rungs, cycles, seed)) if rungs == ["sabotage"] => sabotage::run(cycles, seed),
         Ok((rungs, cycles, seed)) => climb(&rungs, cycles, seed),
