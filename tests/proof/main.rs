@@ -14,6 +14,7 @@ mod disk;
 mod erasure;
 mod fault;
 mod forge;
+mod hostile;
 mod http;
 mod kill;
 mod ledger;
@@ -26,9 +27,11 @@ mod relay;
 mod rot;
 mod sabotage;
 mod shadow;
+mod shapes;
 mod strace;
 mod time;
 mod trace;
+mod usage;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -75,6 +78,7 @@ const RUNGS: &[Rung] = &[
     Rung { name: "races", run: races::run, count: 3, sabotages: &["foreign_ack"] },
     Rung { name: "rot", run: rot::run, count: 1_000, sabotages: &["checksum_unchecked"] },
     Rung { name: "time", run: time::run, count: 2, sabotages: &["jump_believed"] },
+    Rung { name: "hostile", run: hostile::run, count: 500, sabotages: &["deadlines_ignored"] },
     Rung { name: "forge", run: forge::run, count: 20, sabotages: &["verify_not_strict"] },
 ];
 
