@@ -10,6 +10,7 @@
 //! | `foreign_ack` | an acknowledgement goes to the mailbox made before | `store::sqlite::envelopes` |
 //! | `checksum_unchecked` | a row is delivered as it lies there | `store::sqlite::rows` |
 //! | `jump_believed` | a wall clock that jumped is followed | `service::clock` |
+//! | `deadlines_ignored` | a connection is waited for, however long it takes | `server::connection` |
 //! | `verify_not_strict` | signatures with an `R` of small order verify | `crypto::sign` |
 
 use std::sync::OnceLock;

@@ -119,6 +119,10 @@ impl<S> Timed<S> {
     }
 
     fn read_deadline(&self) -> Option<Duration> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::on("deadlines_ignored") {
+            return None;
+        }
         let since = Duration::from_millis(self.phase.0.since.load(Ordering::SeqCst));
         match self.phase.current() {
             HEAD => Some(since + self.patience.head),

@@ -61,10 +61,18 @@ impl Line {
     }
 
     pub(crate) fn post(&mut self, path: &str, session: Option<&str>, body: &impl Serialize) -> io::Result<Reply> {
+        self.with_body("POST", path, session, body)
+    }
+
+    pub(crate) fn put(&mut self, path: &str, session: Option<&str>, body: &impl Serialize) -> io::Result<Reply> {
+        self.with_body("PUT", path, session, body)
+    }
+
+    fn with_body(&mut self, method: &str, path: &str, session: Option<&str>, body: &impl Serialize) -> io::Result<Reply> {
         let body = serde_json::to_vec(body).map_err(io::Error::other)?;
         let length = body.len();
         let typed = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
-        let mut request = head("POST", path, session, &typed);
+        let mut request = head(method, path, session, &typed);
         request.extend_from_slice(&body);
         self.ask(&request)
     }
@@ -73,7 +81,8 @@ impl Line {
         self.ask(&head("GET", path, session, ""))
     }
 
-    fn ask(&mut self, request: &[u8]) -> io::Result<Reply> {
+    /// Sends these bytes, which are one request.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> io::Result<Reply> {
         let reply = self.stream().and_then(|mut stream| {
             stream.write_all(request)?;
             read(stream)

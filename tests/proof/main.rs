@@ -7,15 +7,18 @@
 //! are broken on purpose, and fails where a rung does not.
 
 mod book;
+mod by_hand;
 #[path = "../it/support/clock.rs"]
 mod clock;
 mod disk;
 mod erasure;
 mod fault;
 mod forge;
+mod hostile;
 mod http;
 mod kill;
 mod ledger;
+mod model;
 mod people;
 mod power;
 mod races;
@@ -24,9 +27,11 @@ mod relay;
 mod rot;
 mod sabotage;
 mod shadow;
+mod shapes;
 mod strace;
 mod time;
 mod trace;
+mod usage;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +69,7 @@ struct Rung {
 
 #[rustfmt::skip]
 const RUNGS: &[Rung] = &[
+    Rung { name: "model", run: model::run, count: 100, sabotages: &["seq_reused", "foreign_ack"] },
     Rung { name: "kill", run: kill::run, count: 50, sabotages: &["answer_before_commit", "seq_reused", "foreign_ack"] },
     Rung { name: "fault", run: fault::run, count: 6, sabotages: &["answer_before_commit"] },
     Rung { name: "power", run: power::run, count: 2_000, sabotages: &["synchronous_normal"] },
@@ -72,10 +78,21 @@ const RUNGS: &[Rung] = &[
     Rung { name: "races", run: races::run, count: 3, sabotages: &["foreign_ack"] },
     Rung { name: "rot", run: rot::run, count: 1_000, sabotages: &["checksum_unchecked"] },
     Rung { name: "time", run: time::run, count: 2, sabotages: &["jump_believed"] },
+    Rung { name: "hostile", run: hostile::run, count: 500, sabotages: &["deadlines_ignored"] },
     Rung { name: "forge", run: forge::run, count: 20, sabotages: &["verify_not_strict"] },
 ];
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == by_hand::NAME) {
+        return by_hand::run(&arguments[1..]).map_or_else(
+            |error| {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     match asked() {
         Ok((rungs, cycles, seed)) if rungs == ["sabotage"] => sabotage::run(cycles, seed),
         Ok((rungs, cycles, seed)) => climb(&rungs, cycles, seed),

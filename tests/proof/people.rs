@@ -5,15 +5,14 @@ use std::io;
 
 use anyhow::{Context, ensure};
 use restante::crypto::{exchange, random, sign, wrap};
-use restante::protocol::accounts::{DeviceEntry, RegisterRequest};
+use restante::protocol::accounts::{DeleteAccountRequest, DeviceEntry, ListKeyCertificate, RegisterRequest};
 use restante::protocol::auth::{ChallengeReply, ChallengeRequest, LoginReply, LoginRequest, Proof};
 use restante::protocol::envelopes::{
     Envelope, ListName, Sealed, SendRequest, WRAP_LENGTH, wrap_aad, wrap_info, wrap_key_context,
 };
 use restante::protocol::tokens::{AddTokenRequest, TokenKind};
 use restante::protocol::{
-    AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, ListKey, ListKeyCertificate, SealingKey,
-    Signature, SignedList,
+    AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, ListKey, SealingKey, Signature, SignedList,
 };
 use serde_json::Value;
 
@@ -38,28 +37,33 @@ impl Device {
 
     /// Of this account, with this key, in a list of this version.
     pub(crate) fn of(account_key: &sign::KeyPair, key: &sign::KeyPair, version: u64) -> Self {
-        let (list_key, sealing) = (sign::KeyPair::generate(), exchange::KeyPair::generate());
-        let account = AccountId(account_key.public());
-        let (id, sealing_key, epoch) = (DeviceId(key.public()), SealingKey(sealing.public()), LIST.epoch);
-        let signature = Signature(key.sign(&DeviceEntry::transcript(&account, &id, &sealing_key, 1)));
-        let entries = vec![DeviceEntry { device: id, sealing_key, suites: 1, signature }];
-        let mut certificate =
-            ListKeyCertificate { account, epoch, list_key: ListKey(list_key.public()), signature: Signature([0; 64]) };
-        certificate.signature = Signature(account_key.sign(&certificate.transcript()));
-        let list = DeviceList { account, epoch, version, previous: Hash::ZERO, entries }.bytes();
-        let list = SignedList {
-            list_key_certificate: Bytes(certificate.bytes()),
-            signature: Signature(list_key.sign(&list)),
-            list: Bytes(list),
-        };
-        Self { id, tokens: Vec::new(), key: key.clone(), sealing, list }
+        let mut device = Self::unlisted(key.clone());
+        device.list = list_of(account_key, &sign::KeyPair::generate(), version, Hash::ZERO, &[&device]);
+        device
+    }
+
+    /// In no list yet.
+    pub(crate) fn unlisted(key: sign::KeyPair) -> Self {
+        let list = SignedList { list_key_certificate: Bytes(vec![]), list: Bytes(vec![]), signature: Signature([0; 64]) };
+        Self { id: DeviceId(key.public()), tokens: Vec::new(), key, sealing: exchange::KeyPair::generate(), list }
     }
 
     pub(crate) fn registration(&self, relay: &At, line: &mut Line) -> Told<RegisterRequest> {
+        self.registration_with(relay, line, self.list.clone())
+    }
+
+    /// With another list than its own.
+    pub(crate) fn registration_with(&self, relay: &At, line: &mut Line, device_list: SignedList) -> Told<RegisterRequest> {
         let challenge = self.challenge(line)?;
-        let signature = Signature(self.key.sign(&self.proof(relay, &challenge).register(&self.list.hash())));
-        let (device, device_list) = (self.id, self.list.clone());
-        Ok(RegisterRequest { device, challenge: challenge.challenge, device_list, signature, pass: None })
+        let signature = Signature(self.key.sign(&self.proof(relay, &challenge).register(&device_list.hash())));
+        Ok(RegisterRequest { device: self.id, challenge: challenge.challenge, device_list, signature, pass: None })
+    }
+
+    /// The end of its account.
+    pub(crate) fn deletion(&self, relay: &At, line: &mut Line, account: &AccountId) -> Told<DeleteAccountRequest> {
+        let challenge = self.challenge(line)?;
+        let signature = Signature(self.key.sign(&self.proof(relay, &challenge).delete_account(account)));
+        Ok(DeleteAccountRequest { challenge: challenge.challenge, signature })
     }
 
     /// Registers with so many tokens, and logs in.
@@ -148,6 +152,33 @@ impl Device {
         let id = EnvelopeId::from_slice(&opened[33..BODY_AT])?;
         ensure!(opened[BODY_AT..] == body_of(&id, opened.len() - BODY_AT), "an envelope holds another body than was sent");
         Ok(id)
+    }
+}
+
+/// A list of these devices, each of which signs its own entry.
+pub(crate) fn list_of(
+    account_key: &sign::KeyPair,
+    list_key: &sign::KeyPair,
+    version: u64,
+    previous: Hash,
+    devices: &[&Device],
+) -> SignedList {
+    let (account, epoch) = (AccountId(account_key.public()), LIST.epoch);
+    let entry = |device: &&Device| {
+        let sealing_key = SealingKey(device.sealing.public());
+        let signature = Signature(device.key.sign(&DeviceEntry::transcript(&account, &device.id, &sealing_key, 1)));
+        DeviceEntry { device: device.id, sealing_key, suites: 1, signature }
+    };
+    let mut entries: Vec<DeviceEntry> = devices.iter().map(entry).collect();
+    entries.sort_unstable_by_key(|entry| entry.device);
+    let mut certificate =
+        ListKeyCertificate { account, epoch, list_key: ListKey(list_key.public()), signature: Signature([0; 64]) };
+    certificate.signature = Signature(account_key.sign(&certificate.transcript()));
+    let list = DeviceList { account, epoch, version, previous, entries }.bytes();
+    SignedList {
+        list_key_certificate: Bytes(certificate.bytes()),
+        signature: Signature(list_key.sign(&list)),
+        list: Bytes(list),
     }
 }
 
