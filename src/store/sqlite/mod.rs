@@ -11,6 +11,7 @@ mod factor;
 mod fate;
 mod handles;
 mod keys;
+mod ledger;
 mod memory;
 mod notices;
 mod open;
