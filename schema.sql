@@ -109,7 +109,8 @@ CREATE TABLE tokens (
   expires_at INTEGER,
   -- How many of its envelopes may wait in one mailbox, where its owner lowered that.
   envelopes_max INTEGER,
-  -- A once token's one repeat tag, so that a retry is a repeat and another id is refused until it expires.
+  -- By it a once token knows the one id that it was used for, so that a retry is a repeat and another id is refused until it
+  -- expires. HMAC(token, id) as an envelope's repeat tag, but for another purpose: no value stands in both tables.
   used_tag BLOB CHECK (length(used_tag) = 16),
   -- How many envelopes a knock token was registered for, and how many it still takes; both or none.
   uses INTEGER,

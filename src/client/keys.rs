@@ -107,7 +107,8 @@ impl Client {
         if self.state.prekeys.last().is_none_or(|newest| newest.published) {
             let secret = Secret::generate();
             let public = SealingKey(secret.exchange().public());
-            let expires_at = now + PREKEY_GOOD_SECS;
+            // On a full day: relay and contacts see it, and to the second it would tell when this device was there.
+            let expires_at = (now + PREKEY_GOOD_SECS) / DAY * DAY;
             self.state.prekeys.push(Prekey { secret, public, made_at: now, expires_at, published: false });
             self.save()?;
         }
@@ -121,7 +122,7 @@ impl Client {
     }
 }
 
-/// How long a prekey is good.
+/// How long a prekey is good at most; it ends at a full day.
 const PREKEY_GOOD_SECS: u64 = 14 * DAY;
 /// When it is replaced.
 const PREKEY_RENEWED_SECS: u64 = 7 * DAY;

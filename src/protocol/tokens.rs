@@ -129,9 +129,19 @@ pub const ONCE_SECS_MAX: u64 = 30 * super::time::DAY;
 ///
 /// Nothing on the wire equals it, and without the token it matches no id.
 pub fn repeat_tag(token: &DeliveryToken, id: &EnvelopeId) -> [u8; 16] {
+    tag(token, "/repeat", id)
+}
+
+/// The mark by which the store knows the one id that a `once` token was used for: as [`repeat_tag`], by another purpose, since it
+/// stands beside the token's hash, and the repeat tag beside the envelope: whoever takes the disk must not match the two.
+pub fn once_tag(token: &DeliveryToken, id: &EnvelopeId) -> [u8; 16] {
+    tag(token, "/once", id)
+}
+
+fn tag(token: &DeliveryToken, purpose: &str, id: &EnvelopeId) -> [u8; 16] {
     use hmac::{KeyInit, Mac};
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(token.as_ref()).expect("HMAC takes a key of any length");
-    mac.update(&Transcript::new("/repeat").fixed(id).bytes());
+    mac.update(&Transcript::new(purpose).fixed(id).bytes());
     let full: [u8; 32] = mac.finalize().into_bytes().into();
     let mut tag = [0; 16];
     tag.copy_from_slice(&full[..16]);

@@ -7,7 +7,7 @@ use super::{Error, Relay, Result};
 use crate::protocol::envelopes::{AckReply, AckRequest, KNOCK_BODY_BYTES, SendReply, SendRequest, wrap_plaintext};
 use crate::protocol::stream::LiveEnvelope;
 use crate::protocol::time::{WEEK, envelope_expiry};
-use crate::protocol::tokens::{TokenKind, repeat_tag};
+use crate::protocol::tokens::{TokenKind, once_tag, repeat_tag};
 use crate::protocol::{Bytes, DeviceId, ErrorCode, PaddedBody, Seq, TokenHash};
 use crate::store::{Acked, Enqueue, Enqueued, NewEnvelope, Route};
 
@@ -40,7 +40,8 @@ impl Relay {
         if envelopes.is_empty() {
             return Err(Error::MailboxFull);
         }
-        let enqueue = Enqueue { token: send.token, repeat_tag: send.repeat_tag, list: send.list, envelopes, now: send.now };
+        let Send { token, repeat_tag, once_tag, list, now, .. } = send;
+        let enqueue = Enqueue { token, repeat_tag, once_tag, list, envelopes, now };
         match self.inner.store.enqueue(enqueue).await? {
             Enqueued::Queued { full } => {
                 unseen.extend(full);
@@ -135,6 +136,7 @@ impl Relay {
         Ok(Send {
             token: request.token.hash(),
             repeat_tag: repeat_tag(&request.token, &request.id),
+            once_tag: once_tag(&request.token, &request.id),
             id: request.id,
             list: request.list,
             sealed,
@@ -173,6 +175,7 @@ impl Relay {
 struct Send {
     token: TokenHash,
     repeat_tag: [u8; 16],
+    once_tag: [u8; 16],
     id: crate::protocol::EnvelopeId,
     list: crate::protocol::envelopes::ListName,
     sealed: Vec<(DeviceId, PaddedBody)>,

@@ -288,6 +288,8 @@ pub struct Enqueue {
     pub token: TokenHash,
     /// [`repeat_tag`](crate::protocol::tokens::repeat_tag) of token and id.
     pub repeat_tag: [u8; 16],
+    /// [`once_tag`](crate::protocol::tokens::once_tag) of the same; what a `once` token keeps, and no envelope.
+    pub once_tag: [u8; 16],
     /// For which list it was sealed and wrapped.
     pub list: ListName,
     /// One for each device of that list that may get it. Devices of the list left out are ones the caller answers `full`.
@@ -564,13 +566,29 @@ pub struct Totals {
     pub purged_at: Option<u64>,
 }
 
-/// Some rows of one table, for `explain-db`: text as it is, blobs as `length` and the first bytes in hexadecimal.
+/// What one column reveals to somebody who takes the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnEntry {
+    /// The column.
+    pub column: String,
+    /// What can be read off it.
+    pub reveals: String,
+    /// For how long it can.
+    pub kept: String,
+}
+
+/// A table, what it reveals, and some rows of it, for `explain-db`: text as it is, blobs as `length` and the first bytes in
+/// hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRows {
     /// The table.
     pub table: String,
+    /// What its being there reveals.
+    pub reveals: String,
     /// Its columns.
     pub columns: Vec<String>,
+    /// What each of them reveals, in the same order.
+    pub ledger: Vec<ColumnEntry>,
     /// How many rows it has.
     pub count: u64,
     /// The first of them.

@@ -122,13 +122,26 @@ fn a_pass_may_be_made_before_the_first_start() {
 }
 
 #[test]
-fn explain_db_shows_the_relays_own_rows() {
+fn explain_db_shows_the_relays_own_rows_and_what_each_column_reveals() {
     both_ways(|operator, _| {
         let tables = operator(&["explain-db", "--json"]).json();
         let names: Vec<&str> = tables.as_array().expect("tables").iter().filter_map(|table| table["table"].as_str()).collect();
         assert!(names.contains(&"envelopes"), "{names:?}");
         let text = operator(&["explain-db"]).stdout;
-        assert!(text.contains("envelopes (0 rows)"), "{text}");
+        assert!(text.contains("envelopes (0 rows): how much waits"), "{text}");
+        assert!(!text.contains("not in the ledger"), "{text}");
+        for table in tables.as_array().expect("tables") {
+            assert!(table["reveals"].as_str().is_some_and(|said| text.contains(said)), "{table}");
+            let (columns, ledger) =
+                (table["columns"].as_array().expect("columns"), table["ledger"].as_array().expect("a ledger"));
+            assert_eq!(columns.len(), ledger.len());
+            for (column, entry) in columns.iter().zip(ledger) {
+                assert_eq!(column, &entry["column"]);
+                for said in ["reveals", "kept"] {
+                    assert!(entry[said].as_str().is_some_and(|said| !said.is_empty() && text.contains(said)), "{entry}");
+                }
+            }
+        }
     });
 }
 

@@ -201,6 +201,7 @@ async fn prekeys_are_renewed_weekly_and_old_ones_still_open_what_was_sealed_to_t
     assert!(matches!(events[0].what, What::ContactAdded { .. }), "{events:?}");
     let after = two.alice.account().await.expect("an account").devices[0].prekey_expires_at;
     assert!(after > before, "{after:?} {before:?}");
+    assert!([before, after].iter().flatten().all(|expires_at| expires_at % DAY == 0), "it does not tell when she was there");
 }
 
 #[tokio::test]

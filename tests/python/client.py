@@ -178,7 +178,7 @@ class Client:
         return x_public(secret)
 
     def prekey(self, days=14):
-        key, expires_at = self.fresh_key(), int(time.time()) + days * DAY
+        key, expires_at = self.fresh_key(), (int(time.time()) // DAY + days) * DAY
         signed = prekey_transcript(self.account, self.device, key, expires_at)
         body = {"prekey": b64(key), "expires_at": expires_at, "signature": b64(sign(self.device_seed, signed))}
         self.published = {"device": b64(self.device), **body}

@@ -82,7 +82,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     let connection = tx.connection;
     let Some(token) = find_token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
     let once = token.kind == TokenKind::Once;
-    let used_up = once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag);
+    let used_up = once && token.used_tag.is_some_and(|tag| tag != send.once_tag);
     if used_up || token.expires_at.is_some_and(|expires_at| expires_at <= send.now) {
         return Ok(Enqueued::NoSuchToken);
     }
@@ -144,7 +144,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
              SET used_tag = ?2
              WHERE hash = ?1",
         )?;
-        mark.execute((send.token.as_bytes(), send.repeat_tag))?;
+        mark.execute((send.token.as_bytes(), send.once_tag))?;
     }
     Ok(Enqueued::Queued { full })
 }

@@ -13,6 +13,7 @@ mod fate;
 mod fill;
 mod handles;
 mod keys;
+mod ledger;
 mod memory;
 mod notices;
 mod open;

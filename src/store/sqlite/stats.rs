@@ -4,7 +4,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::values::{int, uint, uint_or_none};
-use super::{SqliteStore, open};
+use super::{SqliteStore, ledger, open};
 use crate::store::{PurgePreview, Result, TableRows, Totals};
 
 impl SqliteStore {
@@ -85,7 +85,8 @@ fn table_rows(connection: &Connection, table: String, limit: u64) -> SqlResult<T
         (0..width).map(|column| Ok(shown(row.get_ref(column)?))).collect()
     })?;
     let rows = rows.collect::<SqlResult<_>>()?;
-    Ok(TableRows { table, columns, count, rows })
+    let entries = columns.iter().map(|column| ledger::of_column(&table, column)).collect();
+    Ok(TableRows { reveals: ledger::of_table(&table), table, columns, ledger: entries, count, rows })
 }
 
 fn shown(value: ValueRef<'_>) -> String {

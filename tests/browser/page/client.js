@@ -52,7 +52,7 @@ export class Client {
   }
 
   async publishPrekey() {
-    const [key, expiresAt] = [await this.newPair(), now() + 14 * DAY];
+    const [key, expiresAt] = [await this.newPair(), (Math.floor(now() / DAY) + 14) * DAY];
     const signature = await sign(this.device, prekeyTranscript(this.account, this.device.public, key, expiresAt));
     await this.call("PUT", "/keys", { prekey: b64(key), expires_at: expiresAt, signature: b64(signature) });
   }

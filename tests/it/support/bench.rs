@@ -201,7 +201,8 @@ impl Person {
             wrap: vec![7; 44],
             body: body(id, bytes),
         });
-        Enqueue { token, repeat_tag, list: self.list_name(), envelopes: envelopes.collect(), now: NOW }
+        let once_tag = repeat_tag.map(|byte| !byte);
+        Enqueue { token, repeat_tag, once_tag, list: self.list_name(), envelopes: envelopes.collect(), now: NOW }
     }
 }
 

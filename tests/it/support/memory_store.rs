@@ -424,7 +424,7 @@ impl Envelopes for MemoryStore {
             return Ok(Enqueued::NoSuchToken);
         };
         let once = token.item.kind == TokenKind::Once;
-        if once && token.used_tag.is_some_and(|tag| tag != send.repeat_tag) {
+        if once && token.used_tag.is_some_and(|tag| tag != send.once_tag) {
             return Ok(Enqueued::NoSuchToken);
         }
         let knock = token.item.kind == TokenKind::Knock;
@@ -474,7 +474,7 @@ impl Envelopes for MemoryStore {
         }
         token.taken += u64::from(knock && !repeated);
         if once {
-            token.used_tag = Some(send.repeat_tag);
+            token.used_tag = Some(send.once_tag);
         }
         drop(guard);
         self.wake(&woken);
