@@ -72,6 +72,11 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     body(status, "application/json", value)
 }
 
+/// A reply that is YAML (RFC 9512).
+pub(super) fn yaml(text: &'static str) -> Response {
+    dressed(StatusCode::OK, Some("application/yaml"), text.as_bytes().to_vec())
+}
+
 /// A reply without a body.
 pub(super) fn empty(status: StatusCode) -> Response {
     dressed(status, None, Vec::new())

@@ -14,7 +14,7 @@ use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::error::{ApiError, json};
+use super::error::{ApiError, json, yaml};
 use super::extract::{self, Caller};
 use super::{parked, stream, web};
 use crate::protocol::accounts::DeletedReply;
@@ -113,6 +113,7 @@ pub const ROUTES: &[Route] = &[
         Ok(json(if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &readiness))
     }),
     route!(GET "/v1/info" Public None, |call| ok(&call.relay.info())),
+    route!(GET "/v1/openapi.yaml" Public None, |_call| Ok(yaml(OPENAPI))),
     route!(POST "/v1/auth/challenge" Public Small, |call| ok(&call.relay.challenge(&extract::json(&call.body)?, call.caller.0)?)),
     route!(POST "/v1/auth/login" Public Small, |call| ok(&call.relay.login(&extract::json(&call.body)?, call.caller.0).await?)),
     route!(GET "/v1/sessions" Session None, |call| ok(&call.relay.sessions(call.session()?))),
@@ -275,5 +276,7 @@ fn tagged(version: u64, value: &impl serde::Serialize) -> Result<Response, ApiEr
     Ok(reply)
 }
 
+/// The routes for programs: hand-written, and held against [`ROUTES`] by a test.
+pub const OPENAPI: &str = include_str!("openapi.yaml");
 /// 1,000 token hashes are 46,000 characters.
 const SMALL_BODY_BYTES_MAX: u64 = 65_536;

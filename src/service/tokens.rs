@@ -65,6 +65,9 @@ impl Relay {
 
     /// Deletes tokens; nobody sends by them from the reply on.
     pub async fn revoke_tokens(&self, session: &Session, request: &RevokeTokensRequest) -> Result<RevokedReply> {
+        if request.hashes.is_empty() {
+            return Err(Error::refused(ErrorCode::BadRequest, "$.hashes holds at least one"));
+        }
         if request.hashes.len() as u64 > TOKENS_PAGE_MAX {
             return Err(Error::refused(ErrorCode::TooMany, format!("$.hashes holds at most {TOKENS_PAGE_MAX}")));
         }

@@ -30,6 +30,7 @@ mod live;
 mod logs;
 mod matrix;
 mod notices;
+mod openapi;
 mod people;
 mod polls;
 mod process;

@@ -93,6 +93,7 @@ const TABLE: &[Row] = &[
     row("GET", "/healthz", Anybody(200), |_, ask| ask),
     row("GET", "/readyz", Anybody(200), |_, ask| ask),
     row("GET", "/v1/info", Anybody(200), |_, ask| ask),
+    row("GET", "/v1/openapi.yaml", Anybody(200), |_, ask| ask),
     row("POST", "/v1/auth/challenge", Anybody(200), |world, ask| ask.json(&json!({"device": world.device().id()}))),
     row("POST", "/v1/auth/login", Anybody(200), |world, ask| ask.json(&world.login())),
     row("GET", "/v1/sessions", Session(200, May(200), Own(200)), |_, ask| ask),

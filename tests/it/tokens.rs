@@ -80,6 +80,8 @@ async fn a_token_is_registered_once_and_for_one_account() {
     assert_eq!(revoke(&session, json!(all)).await.ok(200), json!({"revoked": 0}));
     revoke(&session, json!(vec![hash(9); 1_001])).await.refused(400, "too_many");
     revoke(&session, json!(vec![hash(9); 1_000])).await.ok(200);
+    // The relay took a request that revoked nothing, which the protocol does not know (1 to 1,000); schemathesis found it.
+    revoke(&session, json!([])).await.refused(400, "bad_request");
 }
 
 /// Rows 56 and 57: to the byte, headers too, whatever else is right or wrong about the send.
