@@ -22,7 +22,7 @@ use crate::protocol::accounts::{
 };
 use crate::protocol::info::Info;
 use crate::protocol::tokens::{ListTokensReply, ListTokensRequest};
-use crate::protocol::{AccountId, Bytes, DeviceId, DeviceList, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
+use crate::protocol::{AccountId, DeviceId, DeviceList, ErrorCode, Hash, RelayKey, SealingKey, Signature, SignedList};
 
 /// What an account is made, or recovered, with.
 #[derive(Debug, Clone)]
@@ -260,8 +260,7 @@ async fn take_over(
 
 /// A device that belongs to no account yet; the list and its key are what it waits for.
 pub(super) fn waiting(relay: PinnedRelay, account: AccountId) -> State {
-    let nothing = SignedList { list_key_certificate: Bytes::default(), list: Bytes::default(), signature: Signature([0; 64]) };
-    fresh(relay, None, account, Keys::generate(), nothing)
+    fresh(relay, None, account, Keys::generate(), lists::none())
 }
 
 fn fresh(relay: PinnedRelay, name: Option<String>, account: AccountId, keys: Keys, device_list: SignedList) -> State {

@@ -40,6 +40,9 @@ impl Client {
                 Err(nobody) => return Err(nobody),
             },
         };
+        if self.state.is_blocked(&account) {
+            return Ok(name);
+        }
         if self.state.doors.blocked.len() >= BLOCKED_MAX {
             return Err(Error::asked(format!("{BLOCKED_MAX} are blocked already"), "`unblock` some of them first"));
         }
@@ -68,7 +71,9 @@ impl Client {
             }
         }
         self.state.doors.blocked.retain(|blocked| !is_meant(blocked));
-        self.save()
+        self.save()?;
+        self.keep().await;
+        Ok(())
     }
 
     /// Who is blocked. Asks nobody.
@@ -79,4 +84,4 @@ impl Client {
 }
 
 /// Accounts that are remembered as blocked.
-const BLOCKED_MAX: usize = 10_000;
+const BLOCKED_MAX: usize = 500;

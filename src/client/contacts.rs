@@ -1,7 +1,5 @@
 //! Contacts: added, looked up again, revoked. A contact *is* a token each way; no relay has a table of them.
 
-use std::collections::BTreeMap;
-
 use reqwest::Method;
 
 use super::Client;
@@ -68,22 +66,9 @@ impl Client {
             return Err(Error::Untrue("the relay shows another account's devices in the place of the link's"));
         }
         let token = self.take_token().await?;
-        self.state.contacts.push(Contact {
-            name: name.to_string(),
-            account: link.account,
-            list: keys.device_list,
-            token: contact.clone(),
-            ready: false,
-            knocked: false,
-            prekeys: Vec::new(),
-            mine: vec![Mine { hash: token.hash(), invite: false }],
-            devices: BTreeMap::new(),
-            list_told: None,
-            fork_told: false,
-            behind_told: None,
-            receipts: Default::default(),
-            live: Default::default(),
-        });
+        let mine = vec![Mine { hash: token.hash(), invite: false }];
+        let added = Contact::new(name.to_string(), link.account, keys.device_list, contact.clone());
+        self.state.contacts.push(Contact { mine, ..added });
         let hello = Content::Hello {
             name: self.state.name.clone(),
             token,
@@ -93,17 +78,15 @@ impl Client {
         };
         let id = self.state.queue(link.account, hello, Some(once.clone()));
         self.save()?;
-        // Before the hello: the answer comes to every device of the account.
-        self.keep().await;
         let problems = self.flush(Some(link.account)).await?;
-        if problems.is_empty() {
-            return Ok(());
-        }
         let queued = self.state.outgoing(&id).is_some();
-        if !queued {
+        if !problems.is_empty() && !queued {
             self.forget_contact(&link.account);
             self.save()?;
-            self.keep().await;
+        }
+        self.keep_later().await;
+        if problems.is_empty() {
+            return Ok(());
         }
         Err(problem_of(id, name, problems, queued))
     }
@@ -118,7 +101,7 @@ impl Client {
                 name: contact.name.clone(),
                 account: contact.account,
                 digits: digits(&contact.account),
-                devices: contact.devices_listed().entries.len(),
+                devices: contact.outline().devices,
                 ready: contact.ready,
                 knocked: contact.knocked,
             })
@@ -156,7 +139,7 @@ impl Client {
         }
         let Some(contact) = self.state.contact(account) else { return Ok(false) };
         let from = contact.name.clone();
-        match lists::succeed(&contact.devices_listed(), &seen) {
+        match contact.judge(&seen) {
             Succession::Same | Succession::Older => Ok(false),
             Succession::Fork => {
                 self.tell_fork(account);
@@ -178,7 +161,7 @@ impl Client {
         let learned = self.learn(account, signed)?;
         let shown = lists::verify(signed)?.head().order();
         let Some(contact) = self.state.contact(account) else { return Ok(learned) };
-        let known = contact.devices_listed().head().order();
+        let known = contact.outline().order();
         if shown < known {
             self.tell_behind(account);
         }
@@ -192,7 +175,7 @@ impl Client {
         }
         let now = self.clock.now();
         let Some(contact) = self.state.contact(account) else { return };
-        let known = contact.devices_listed().head().order();
+        let known = contact.outline().order();
         if contact.behind_told.replace(known) == Some(known) {
             return;
         }

@@ -49,7 +49,7 @@ pub(crate) struct OpenInvite {
 }
 
 /// Who is not heard.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Blocked {
     pub(crate) account: AccountId,
     /// What they were called here, or called themselves.
@@ -81,6 +81,9 @@ pub(super) struct Befriended {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Knock {
     pub(crate) number: u64,
+    /// The envelope's, by which the account's devices name it; none in knocks from before they did.
+    #[serde(default)]
+    pub(crate) id: Option<EnvelopeId>,
     pub(crate) at: u64,
     pub(crate) sent_at: u64,
     pub(crate) text: String,
@@ -93,7 +96,7 @@ pub(crate) struct Knock {
 
 impl Client {
     /// Keeps a knock, or answers it where the user said so before. Not opened where it is none, or not of who signed it.
-    pub(super) async fn take_knock(&mut self, token: &TokenHash, opened: Opened) -> Result<Taken> {
+    pub(super) async fn take_knock(&mut self, id: EnvelopeId, token: &TokenHash, opened: Opened) -> Result<Taken> {
         let plain = &opened.plain;
         let Content::Knock { text, name, handle, token: answer, device_list, prekeys, relay_key, .. } =
             Content::parse(&plain.content)
@@ -110,8 +113,12 @@ impl Client {
         if self.state.is_blocked(&list.account) {
             return Ok(Taken::In);
         }
-        let known =
-            self.state.contact(&list.account).map(|known| (lists::succeed(&known.devices_listed(), &list), known.knocked));
+        if self.state.kept.book.was_answered(&id) {
+            // By another device.
+            self.state.doors.knocks.retain(|knock| knock.from.account != list.account);
+            return Ok(Taken::In);
+        }
+        let known = self.state.contact(&list.account).map(|known| (known.judge(&list), known.knocked));
         match known {
             Some((Succession::Older, _)) => return Ok(Taken::In),
             Some((Succession::Fork, _)) => {
@@ -132,6 +139,7 @@ impl Client {
         match invited {
             Some((called, false)) => {
                 let Befriended { name, .. } = self.befriend(from, called.as_deref().or(name.as_deref()), Vec::new()).await?;
+                self.state.kept.book.answer(id, now);
                 self.state.tell(now, What::ContactAdded { from: name, account });
             }
             _ if mutual => {
@@ -144,7 +152,8 @@ impl Client {
             _ => {
                 let handle = handle.filter(|handle| checked_handle(handle).is_ok());
                 let text: String = text.chars().take(KNOCK_TEXT_BYTES_MAX).collect();
-                self.keep_knock(Knock { number: 0, at: now, sent_at: plain.sent_at, text, name, handle, from });
+                let (number, id, sent_at) = (0, Some(id), plain.sent_at);
+                self.keep_knock(Knock { number, id, at: now, sent_at, text, name, handle, from });
             }
         }
         Ok(Taken::In)
@@ -204,22 +213,9 @@ impl Client {
         self.state.doors.knocks.retain(|knock| knock.from.account != from.account);
         // A knock of ours is answered by theirs.
         self.state.outbox.retain(|outgoing| outgoing.to != from.account || outgoing.token.is_none());
-        self.state.contacts.push(Contact {
-            name: name.clone(),
-            account: from.account,
-            list: from.list,
-            token: from.token,
-            ready: true,
-            knocked: false,
-            prekeys: from.prekeys,
-            mine,
-            devices: [(from.device, from.peer)].into(),
-            list_told: None,
-            fork_told: false,
-            behind_told: None,
-            receipts,
-            live,
-        });
+        let befriended = Contact::new(name.clone(), from.account, from.list, from.token);
+        let (prekeys, devices) = (from.prekeys, [(from.device, from.peer)].into());
+        self.state.contacts.push(Contact { ready: true, prekeys, mine, devices, receipts, live, ..befriended });
         let hash = fresh.hash();
         let welcome = self.state.queue(from.account, Content::Welcome { token: fresh }, None);
         Ok(Befriended { name, welcome, fresh: hash })

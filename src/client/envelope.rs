@@ -30,11 +30,14 @@ pub(super) enum Taken {
     Unopened,
     /// It came by a token that this device does not know.
     ByUnknown,
+    /// It is a knock at a door that this device does not know.
+    AtUnknownDoor,
 }
 
 impl Client {
-    /// Changes the state by one envelope, in memory. An error when it should be tried again later; then nothing has changed.
-    pub(super) async fn take_in(&mut self, envelope: &Envelope) -> Result<Taken> {
+    /// Changes the state by one envelope, in memory. An error when it should be tried again later; then nothing has changed. A
+    /// knock is taken in by whichever door where it has waited long enough: where it is `settled` that no other device knows more.
+    pub(super) async fn take_in(&mut self, envelope: &Envelope, settled: bool) -> Result<Taken> {
         let unwrapped = unwrap(envelope, &self.state.device_id(), &self.state.sealing.exchange());
         let Ok(unwrapped) = unwrapped else { return Ok(Taken::Unopened) };
         let Some(opened) = self.opened(&unwrapped) else {
@@ -49,7 +52,10 @@ impl Client {
             return self.take_hello(&unwrapped.token, opened).await;
         }
         if unwrapped.kind == TokenKind::Knock.byte() {
-            return self.take_knock(&unwrapped.token, opened).await;
+            if !settled && self.state.is_door_of_another(&unwrapped.token, self.clock.now()) {
+                return Ok(Taken::AtUnknownDoor);
+            }
+            return self.take_knock(unwrapped.id, &unwrapped.token, opened).await;
         }
         let from = opened.plain.account;
         if from == self.state.account && self.take_keys(&opened, &unwrapped.token)? {
@@ -89,12 +95,12 @@ impl Client {
     /// Whether the sender's device stands in the contact's list, which is looked up again where the message knows more.
     async fn is_device_of(&mut self, account: &AccountId, plain: &Plain) -> Result<bool> {
         let Some(contact) = self.state.contact(account) else { return Ok(false) };
-        let (known, token) = (contact.devices_listed(), contact.token.clone());
-        let listed = known.entry(&plain.device).is_some();
-        if listed && plain.head.order() == known.head().order() && plain.head != known.head() {
+        let (newest, token) = (contact.outline(), contact.token.clone());
+        let listed = contact.is_current() && contact.devices_listed().entry(&plain.device).is_some();
+        if listed && plain.head.order() == newest.order() && plain.head.hash != newest.hash {
             self.tell_fork(account);
         }
-        if listed && plain.head.order() <= known.head().order() {
+        if listed && plain.head.order() <= newest.order() {
             return Ok(true);
         }
         match self.look_up(account, &token).await {
@@ -103,7 +109,7 @@ impl Client {
             Err(_) => {}
             Ok(_) => {
                 // The list stood at the relay before anything could be sent by it.
-                let known = self.state.contact(account).map(|contact| contact.devices_listed().head().order());
+                let known = self.state.contact(account).map(|contact| contact.outline().order());
                 if known.is_some_and(|known| known < plain.head.order()) {
                     self.tell_behind(account);
                 }
@@ -207,8 +213,8 @@ impl Client {
         if self.state.is_blocked(&list.account) {
             return Ok(Taken::In);
         }
-        let known = self.state.contact(&plain.account).map(|known| known.devices_listed());
-        if known.is_some_and(|known| matches!(lists::succeed(&known, &list), Succession::Older | Succession::Fork)) {
+        let known = self.state.contact(&plain.account).map(|known| known.judge(&list));
+        if matches!(known, Some(Succession::Older | Succession::Fork)) {
             return Ok(Taken::Unopened);
         }
         let mut peer = Peer::default();
@@ -218,7 +224,7 @@ impl Client {
         let by = vec![Mine { hash: invite.contact, invite: true }];
         let Befriended { name, welcome, fresh } = self.befriend(from, invite.name.as_deref().or(name.as_deref()), by).await?;
         self.state.invites.retain(|other| other.once != *once);
-        if self.state.slot_works(now) {
+        if self.state.slot_works(now) && self.state.has_other_devices() {
             // Every device of the account has this hello; the slot says which of them answers.
             self.state.kept.answers.push(Answer { welcome, once: *once, fresh, account });
         }
@@ -233,6 +239,10 @@ impl Client {
             return Taken::ByUnknown;
         }
         let now = self.clock.now();
+        if let Content::Hello { device_list, .. } = Content::parse(&opened.plain.content) {
+            // Of who was made a contact by another device the list may not be here yet.
+            self.learn(&account, &device_list).ok();
+        }
         let Some(contact) = self.state.contact(&account) else { return Taken::Unopened };
         if contact.devices_listed().entry(&opened.plain.device).is_none() {
             return Taken::Unopened;

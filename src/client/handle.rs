@@ -22,7 +22,7 @@ use crate::protocol::tokens::TokenKind;
 use crate::protocol::{AccountId, Bytes, DeliveryToken, ErrorCode, HandleHash, RelayKey};
 
 /// A handle of the own account, and the knock token that stands in its record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OwnHandle {
     pub(crate) name: String,
     pub(crate) token: DeliveryToken,
@@ -106,6 +106,8 @@ impl Client {
     pub async fn set_handle(&mut self, name: &str) -> Result<()> {
         let keys = HandleKeys::derive(name, &self.state.relay.key).await?;
         let _lock = self.enter().await?;
+        // Another device may have changed it: the token in that record is to be revoked.
+        self.look().await;
         let next = match self.state.doors.next_handle.take() {
             // The reply to an earlier try was lost.
             Some(next) if next.name == name => next,
@@ -139,6 +141,7 @@ impl Client {
         self.state.doors.next_handle = None;
         self.state.revoking.extend(before.map(|before| before.token.hash()));
         self.save()?;
+        self.keep().await;
         // What fails of this is made good by the next `receive`.
         self.send_revocations().await.ok();
         Ok(())
@@ -153,12 +156,14 @@ impl Client {
     /// was none.
     pub async fn release_handle(&mut self) -> Result<bool> {
         let _lock = self.enter().await?;
+        self.look().await;
         let request = ReleaseHandleRequest {};
         let reply: ReleaseHandleReply = self.authed(Method::POST, "/v1/handle/release", Some(&request)).await?;
         let doors = &mut self.state.doors;
         let gone = [doors.handle.take(), doors.next_handle.take()];
         self.state.revoking.extend(gone.into_iter().flatten().map(|handle| handle.token.hash()));
         self.save()?;
+        self.keep().await;
         self.send_revocations().await.ok();
         Ok(reply.released)
     }

@@ -1,10 +1,8 @@
 //! Knocking at somebody's door, and answering those who knock at ours.
 
-use std::collections::BTreeMap;
-
 use super::Client;
 use super::content::Content;
-use super::doors::{Befriended, KNOCK_SECS, KNOCK_TEXT_BYTES_MAX};
+use super::doors::{Befriended, KNOCK_SECS, KNOCK_TEXT_BYTES_MAX, Knock};
 use super::error::{Error, Result};
 use super::handle::Entrance;
 use super::http::Lane;
@@ -76,34 +74,20 @@ impl Client {
             self.save()?;
             return Err(Error::asked(format!("the knock is {over} bytes too long"), "say less for a beginning"));
         }
-        self.state.contacts.push(Contact {
-            name: name.to_string(),
-            account,
-            list: keys.device_list,
-            token: entrance.token.clone(),
-            ready: false,
-            knocked: true,
-            prekeys: Vec::new(),
-            mine: vec![Mine { hash: token.hash(), invite: false }],
-            devices: BTreeMap::new(),
-            list_told: None,
-            fork_told: false,
-            behind_told: None,
-            receipts: Default::default(),
-            live: Default::default(),
-        });
+        let mine = vec![Mine { hash: token.hash(), invite: false }];
+        let pending = Contact::new(name.to_string(), account, keys.device_list, entrance.token.clone());
+        self.state.contacts.push(Contact { knocked: true, mine, ..pending });
         let id = self.state.queue(account, knock, Some(entrance.token.clone()));
         self.save()?;
-        // Before the knock: the answer comes to every device of the account.
-        self.keep().await;
         let problems = self.flush(Some(account)).await?;
-        if problems.is_empty() {
-            return Ok(());
-        }
         let queued = self.state.outgoing(&id).is_some();
-        if !queued {
+        if !problems.is_empty() && !queued {
             self.forget_contact(&account);
             self.save()?;
+        }
+        self.keep_later().await;
+        if problems.is_empty() {
+            return Ok(());
         }
         Err(problem_of(id, name, problems, queued))
     }
@@ -133,9 +117,9 @@ impl Client {
     /// call them here. Gives the name; `Err(Queued)` means that they are a contact, and hear of it later.
     pub async fn accept(&mut self, which: &str, name: Option<&str>) -> Result<String> {
         let _lock = self.enter().await?;
-        let knock = self.state.doors.knocks[self.which_knock(which)?].clone();
+        let knock = self.still_waiting(which).await?;
         let (account, list) = (knock.from.account, lists::verify(&knock.from.list)?);
-        let known = self.state.contact(&account).map(|known| lists::succeed(&known.devices_listed(), &list));
+        let known = self.state.contact(&account).map(|known| known.judge(&list));
         match (known, name) {
             (Some(Succession::Older | Succession::Fork), _) => {
                 return Err(Error::Untrue("the knock is of other devices than the contact has now; let them knock again"));
@@ -148,10 +132,10 @@ impl Client {
         }
         let name = name.or(knock.name.as_deref()).or(knock.handle.as_deref()).map(str::to_string);
         let Befriended { name, welcome, .. } = self.befriend(knock.from, name.as_deref(), Vec::new()).await?;
+        self.state.note_answered(knock.id, self.clock.now());
         self.save()?;
-        // Before the welcome: what answers it comes to every device of the account.
-        self.keep().await;
         let problems = self.flush(Some(account)).await?;
+        self.keep_later().await;
         self.send_revocations().await.ok();
         if problems.is_empty() {
             return Ok(name);
@@ -162,10 +146,26 @@ impl Client {
     /// Forgets a knock. Who knocked is not told, and may knock again. Gives what they called themselves, or the number.
     pub async fn decline(&mut self, which: &str) -> Result<String> {
         let _lock = self.enter().await?;
-        let at = self.which_knock(which)?;
-        let knock = self.state.doors.knocks.remove(at);
+        let knock = self.still_waiting(which).await?;
+        self.state.doors.knocks.retain(|waiting| waiting.number != knock.number);
+        self.state.note_answered(knock.id, self.clock.now());
         self.save()?;
+        self.keep().await;
         Ok(knock.name.or(knock.handle).unwrap_or_else(|| knock.number.to_string()))
+    }
+
+    /// The knock that is meant, unless another device of the account has answered it.
+    async fn still_waiting(&mut self, which: &str) -> Result<Knock> {
+        let at = self.which_knock(which)?;
+        let number = self.state.doors.knocks[at].number;
+        if self.state.has_other_devices() && self.look().await {
+            self.save()?;
+        }
+        let knock = self.state.doors.knocks.iter().find(|knock| knock.number == number);
+        knock.cloned().ok_or_else(|| {
+            let hint = "`restante client contacts` shows who was let in, `block` alone who is blocked";
+            Error::asked("another device of yours has answered that knock", hint)
+        })
     }
 
     /// Refuses to knock at the door of somebody who is known already.

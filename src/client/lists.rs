@@ -3,11 +3,41 @@
 //! Whatever a relay or a peer says of an account's devices goes through [`verify`]; what an account's list *becomes* goes
 //! through [`succeed`], which never steps back and never chooses between two lists of one version.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{Error, Result};
 use crate::crypto::{exchange, sign};
 use crate::protocol::{
-    AccountId, Bytes, DeviceEntry, DeviceId, DeviceList, Hash, ListKey, ListKeyCertificate, SealingKey, Signature, SignedList,
+    AccountId, Bytes, DeviceEntry, DeviceId, DeviceList, Hash, ListHead, ListKey, ListKeyCertificate, SealingKey, Signature,
+    SignedList,
 };
+
+/// What tells one list of an account from every other, where the list itself is not at hand. Ordered as lists are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Outline {
+    pub(crate) epoch: u32,
+    pub(crate) version: u64,
+    /// SHA-256 of its bytes.
+    pub(crate) hash: Hash,
+    /// How many devices stand in it.
+    pub(crate) devices: usize,
+}
+
+impl Outline {
+    pub(crate) fn of(list: &DeviceList) -> Self {
+        let ListHead { epoch, version, hash } = list.head();
+        Self { epoch, version, hash, devices: list.entries.len() }
+    }
+
+    pub(crate) fn order(&self) -> (u32, u64) {
+        (self.epoch, self.version)
+    }
+}
+
+/// In the place of a list that is not known.
+pub(crate) fn none() -> SignedList {
+    SignedList { list_key_certificate: Bytes::default(), list: Bytes::default(), signature: Signature([0; 64]) }
+}
 
 /// What makes a list of one device.
 pub(crate) struct Maker<'a> {
@@ -120,6 +150,29 @@ pub(crate) fn succeed(known: &DeviceList, seen: &DeviceList) -> Succession {
     }
 }
 
+/// The same where the newest of the account is known by its outline, and `known` may be an older one, or none.
+pub(crate) fn follow(newest: &Outline, known: Option<&DeviceList>, seen: &DeviceList) -> Succession {
+    let shown = Outline::of(seen);
+    match shown.order().cmp(&newest.order()) {
+        std::cmp::Ordering::Less => Succession::Older,
+        std::cmp::Ordering::Equal if shown.hash != newest.hash => Succession::Fork,
+        order => match known {
+            Some(known) => succeed(known, seen),
+            // The very one that was known of: only the devices in it are new here.
+            None if order.is_eq() => Succession::Newer { added: 0, removed: 0 },
+            // How many more or fewer there are can be said, and that it is another list.
+            None => {
+                let added = shown.devices.saturating_sub(newest.devices);
+                let removed = newest.devices.saturating_sub(shown.devices);
+                if added + removed > 0 {
+                    return Succession::Newer { added, removed };
+                }
+                Succession::Newer { added: 1, removed: 1 }
+            }
+        },
+    }
+}
+
 /// Suite 1, HPKE with X25519, is bit 0.
 const SUITES: u8 = 1;
 
@@ -162,6 +215,24 @@ mod tests {
         let mut bad = good.clone();
         bad.list_key_certificate = Keys::new().list(1, 1).list_key_certificate;
         assert!(verify(&bad).is_err(), "the certificate of another account");
+    }
+
+    #[test]
+    fn a_list_known_by_its_outline_alone_is_taken_and_nothing_else_in_its_place() {
+        let keys = Keys::new();
+        let at = |epoch, version| verify(&keys.list(epoch, version)).expect("a good list");
+        let (known, newest) = (at(1, 1), Outline::of(&at(1, 2)));
+        for known in [None, Some(&known)] {
+            assert_eq!(follow(&newest, known, &at(1, 2)), Succession::Newer { added: 0, removed: 0 });
+            assert_eq!(follow(&newest, known, &at(1, 1)), Succession::Older, "the relay holds the change back");
+            let mut forked = at(1, 2);
+            forked.previous = Hash([9; 32]);
+            assert_eq!(follow(&newest, known, &forked), Succession::Fork);
+        }
+        assert_eq!(follow(&newest, Some(&at(1, 2)), &at(1, 2)), Succession::Same);
+        assert_eq!(follow(&newest, None, &at(1, 3)), Succession::Newer { added: 1, removed: 1 }, "it is told");
+        let two = Outline { devices: 2, ..newest };
+        assert_eq!(follow(&two, None, &at(2, 1)), Succession::Newer { added: 0, removed: 1 });
     }
 
     #[test]

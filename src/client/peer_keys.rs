@@ -35,11 +35,16 @@ impl Client {
         let at_hand = |device: &DeviceId| replies(device).or_else(|| given(device));
         let mut keys: HashMap<DeviceId, SealingKey> =
             listed.entries.iter().filter_map(|entry| Some((entry.device, at_hand(&entry.device)?))).collect();
-        if listed.entries.iter().all(|entry| entry.device == this || keys.contains_key(&entry.device)) {
+        let has_all = listed.entries.iter().all(|entry| entry.device == this || keys.contains_key(&entry.device));
+        if contact.is_current() && has_all {
             return Ok(keys);
         }
         let published = self.look_up(account, token).await?;
-        for entry in &self.state.contact(account).ok_or(GONE)?.devices_listed().entries {
+        let contact = self.state.contact(account).ok_or(GONE)?;
+        if !contact.is_current() {
+            return Err(Error::Untrue("the relay shows an older list of the contact's devices than your other devices know"));
+        }
+        for entry in &contact.devices_listed().entries {
             if entry.device == this || keys.contains_key(&entry.device) {
                 continue;
             }

@@ -84,14 +84,17 @@ impl Client {
     /// How long until [`send_due_receipts`](Client::send_due_receipts) has something to do; none while nothing gathers.
     /// As of this client's last operation.
     pub fn receipts_due_in(&self) -> Option<Duration> {
-        self.state.receipts_due_at().map(|at| Duration::from_secs(at.saturating_sub(self.clock.now())))
+        let now = self.clock.now();
+        let due = self.state.receipts_due_at().into_iter().chain(self.state.slot_due_at(now)).min();
+        due.map(|at| Duration::from_secs(at.saturating_sub(now)))
     }
 
-    /// Sends the receipts whose time has come, and what else is queued. [`receive`](Client::receive) does it too, and so does
+    /// Sends the receipts whose time has come, and what else is queued; and writes what is held back for the other devices. [`receive`](Client::receive) does it too, and so does
     /// [`send`](Client::send) for its contact; call it when [`receipts_due_in`](Client::receipts_due_in) has passed where
     /// neither is called. What could not go out stays queued.
     pub async fn send_due_receipts(&mut self) -> Result<()> {
         let _lock = self.enter().await?;
+        self.keep_what_was_held().await;
         match self.flush(None).await?.into_iter().next() {
             Some((_, error)) => Err(error),
             None => Ok(()),

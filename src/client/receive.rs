@@ -123,13 +123,19 @@ impl Client {
             if envelope.seq.0 <= self.state.stored_through {
                 continue;
             }
-            match self.take_in(envelope).await {
+            match self.take_in(envelope, false).await {
                 Ok(Taken::In) => {}
                 Ok(Taken::Unopened) => unopened += 1,
                 Ok(Taken::ByUnknown) => {
                     // Another device may have made a contact that this one has not heard of.
-                    let held = self.state.has_slot(now) && self.state.hold_back(envelope, now);
+                    let held = self.state.has_slot(now) && self.state.hold_back(envelope, false, now);
                     unopened += u64::from(!held);
+                }
+                Ok(Taken::AtUnknownDoor) => {
+                    // Another device may have answered it.
+                    let held = self.state.hold_back(envelope, true, now);
+                    let shown = held || self.take_in(envelope, true).await.is_ok_and(|taken| taken == Taken::In);
+                    unopened += u64::from(!shown);
                 }
                 // The sender's devices could not be looked up now: this one and the rest come again.
                 Err(error) => {

@@ -23,16 +23,21 @@ use crate::protocol::slots::{
 };
 use crate::protocol::{AccountId, Bytes, ErrorCode, SlotId};
 
-/// The slot of one epoch.
+/// A slot of one epoch.
 pub(super) struct Slot {
     pub(super) id: SlotId,
     key: Zeroizing<[u8; 32]>,
 }
 
 impl Slot {
-    pub(super) fn of(sync_key: &Secret, account: &AccountId) -> Self {
-        let id = SlotId(*derive(sync_key.bytes(), &slot_id_info(account)));
-        Self { id, key: derive(sync_key.bytes(), &slot_key_info(account)) }
+    pub(super) fn of(sync_key: &Secret, account: &AccountId, part: u8) -> Self {
+        let id = SlotId(*derive(sync_key.bytes(), &slot_id_info(account, part)));
+        Self { id, key: derive(sync_key.bytes(), &slot_key_info(account, part)) }
+    }
+
+    /// Whether there is a size that holds it.
+    pub(super) fn holds(json: &[u8]) -> bool {
+        SLOT_SIZES.into_iter().any(|size| json.len() + LENGTH + OVERHEAD <= size)
     }
 
     /// The content of a version, in the smallest size that holds it; none where none does.
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn a_content_opens_in_its_slot_and_version_alone() {
         let (account, key) = (AccountId([1; 32]), Secret::of(&[2; 32]));
-        let slot = Slot::of(&key, &account);
+        let slot = Slot::of(&key, &account, 0);
         for (length, size) in [(0, 1_024), (992, 1_024), (993, 4_096), (16_353, 65_536), (65_504, 65_536)] {
             let json = vec![b'x'; length];
             let content = slot.locked(7, &json).expect("it fits");
@@ -122,8 +127,11 @@ mod tests {
             assert!(slot.opened(8, &content).is_none(), "of another version");
         }
         assert!(slot.locked(7, &vec![b'x'; 65_505]).is_none());
+        assert!(Slot::holds(&vec![b'x'; 65_504]) && !Slot::holds(&vec![b'x'; 65_505]));
         let content = slot.locked(7, b"{}").expect("it fits");
-        for other in [Slot::of(&key, &AccountId([9; 32])), Slot::of(&Secret::of(&[9; 32]), &account)] {
+        for other in
+            [Slot::of(&key, &AccountId([9; 32]), 0), Slot::of(&Secret::of(&[9; 32]), &account, 0), Slot::of(&key, &account, 1)]
+        {
             assert_ne!(other.id, slot.id);
             assert!(other.opened(7, &content).is_none());
         }
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn padding_is_zeros_and_lengths_are_true() {
-        let slot = Slot::of(&Secret::of(&[2; 32]), &AccountId([1; 32]));
+        let slot = Slot::of(&Secret::of(&[2; 32]), &AccountId([1; 32]), 0);
         let content = |plain: &[u8]| Locker::new(&slot.key).lock(random::bytes(), &slot_aad(&slot.id, 1), plain);
         assert!(slot.opened(1, &content(b"\0\0\0\x02{}\0\0")).is_some());
         for bad in [&b"\0\0\0\x02{}\0\x01"[..], b"\0\0\0\x03{}", b"\0\0\0", b"\xff\xff\xff\xff{}"] {

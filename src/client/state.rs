@@ -13,6 +13,7 @@ use super::doors::Doors;
 use super::event::{Event, What};
 use super::kept::Kept;
 use super::keys::{Prekey, ReplyKey};
+use super::lists::{self, Outline, Succession};
 use super::live::LiveSettings;
 use super::receipts::{Pending, ReceiptSettings};
 use super::secret::Secret;
@@ -122,8 +123,11 @@ pub(crate) struct Invite {
 pub(crate) struct Contact {
     pub(crate) name: String,
     pub(crate) account: AccountId,
-    /// The newest of theirs that we have verified.
+    /// The newest of theirs that we have verified; [`lists::none`] where only `newest` is known.
     pub(crate) list: SignedList,
+    /// The newest that another device of ours has verified.
+    #[serde(default)]
+    pub(crate) newest: Option<Outline>,
     /// The token of theirs that we send by.
     pub(crate) token: DeliveryToken,
     /// Whether `token` was made for us, or is still an invite's or a door's.
@@ -237,9 +241,52 @@ impl State {
 }
 
 impl Contact {
-    /// The verified list, parsed.
+    /// Somebody who is written to by that token, called as they are, and as yet nothing more.
+    pub(crate) fn new(name: String, account: AccountId, list: SignedList, token: DeliveryToken) -> Self {
+        Self {
+            name,
+            account,
+            list,
+            newest: None,
+            token,
+            ready: false,
+            knocked: false,
+            prekeys: Vec::new(),
+            mine: Vec::new(),
+            devices: BTreeMap::new(),
+            list_told: None,
+            fork_told: false,
+            behind_told: None,
+            receipts: Pending::default(),
+            live: LiveSettings::default(),
+        }
+    }
+
+    /// The verified list, parsed; one of no device where none is known.
     pub(crate) fn devices_listed(&self) -> DeviceList {
-        DeviceList::parse(self.list.list.as_slice()).expect("only verified lists are kept")
+        let none = || DeviceList { account: self.account, epoch: 0, version: 0, previous: Hash::ZERO, entries: Vec::new() };
+        self.known_list().unwrap_or_else(none)
+    }
+
+    /// What is known of their newest list.
+    pub(crate) fn outline(&self) -> Outline {
+        let own = Outline::of(&self.devices_listed());
+        self.newest.filter(|newest| newest.order() > own.order()).unwrap_or(own)
+    }
+
+    /// Whether the list that is known is the newest that was heard of.
+    pub(crate) fn is_current(&self) -> bool {
+        self.known_list().is_some_and(|list| Outline::of(&list).order() == self.outline().order())
+    }
+
+    /// Judges a verified list of theirs.
+    pub(crate) fn judge(&self, seen: &DeviceList) -> Succession {
+        lists::follow(&self.outline(), self.known_list().as_ref(), seen)
+    }
+
+    fn known_list(&self) -> Option<DeviceList> {
+        let parsed = || DeviceList::parse(self.list.list.as_slice()).expect("only verified lists are kept");
+        (!self.list.list.as_slice().is_empty()).then(parsed)
     }
 }
 

@@ -29,21 +29,9 @@ impl State {
     /// taken.
     pub(crate) fn hold_sync_key(&mut self, sync_key: Secret) {
         let token = own_token(&sync_key, &self.account);
-        let mut myself = self.myself.take().unwrap_or_else(|| Contact {
-            name: MYSELF.into(),
-            account: self.account,
-            list: self.device_list.clone(),
-            token: token.clone(),
-            ready: true,
-            knocked: false,
-            prekeys: Vec::new(),
-            mine: Vec::new(),
-            devices: Default::default(),
-            list_told: None,
-            fork_told: false,
-            behind_told: None,
-            receipts: Default::default(),
-            live: Default::default(),
+        let mut myself = self.myself.take().unwrap_or_else(|| {
+            let myself = Contact::new(MYSELF.into(), self.account, self.device_list.clone(), token.clone());
+            Contact { ready: true, ..myself }
         });
         if myself.token != token || myself.mine.is_empty() {
             if std::mem::take(&mut self.own_token_registered) {

@@ -63,14 +63,18 @@ pub fn version_of(etag: &str) -> Option<u64> {
     if canonical { digits.parse().ok() } else { None }
 }
 
-/// HKDF `info` of the id of the slot that an account's devices keep their contacts in.
-pub fn slot_id_info(account: &AccountId) -> Vec<u8> {
-    Transcript::new("/slot-id").fixed(account).bytes()
+/// HKDF `info` of the id of a slot that an account's devices keep their contacts in: the first, or the `part`th after it.
+pub fn slot_id_info(account: &AccountId, part: u8) -> Vec<u8> {
+    of_part(Transcript::new("/slot-id").fixed(account), part)
 }
 
 /// HKDF `info` of that slot's key.
-pub fn slot_key_info(account: &AccountId) -> Vec<u8> {
-    Transcript::new("/slot-key").fixed(account).bytes()
+pub fn slot_key_info(account: &AccountId, part: u8) -> Vec<u8> {
+    of_part(Transcript::new("/slot-key").fixed(account), part)
+}
+
+fn of_part(transcript: Transcript, part: u8) -> Vec<u8> {
+    if part == 0 { transcript.bytes() } else { transcript.u8(part).bytes() }
 }
 
 /// What its content is bound to: `version` is the one that it gets.

@@ -173,16 +173,16 @@ async fn what_is_live_counts_for_nothing_where_it_was_stored() {
     let mut two = Two::met();
     let uncounted = two.sealed(0, &text("zero")).await;
     let envelope = two.stored(&uncounted, TokenKind::Contact);
-    assert_eq!(two.bob.take_in(&envelope).await.expect("taken in"), Taken::In);
+    assert_eq!(two.bob.take_in(&envelope, false).await.expect("taken in"), Taken::In);
     for (counter, content) in [(1, Content::Typing { active: true }), (2, Content::Presence { online: true })] {
         let counted = two.sealed(counter, &content).await;
         let envelope = two.stored(&counted, TokenKind::Contact);
-        assert_eq!(two.bob.take_in(&envelope).await.expect("taken in"), Taken::In);
+        assert_eq!(two.bob.take_in(&envelope, false).await.expect("taken in"), Taken::In);
     }
     assert!(two.bob.state.inbox.is_empty() && two.bob.receipts_due_in().is_none());
     let three = two.sealed(3, &text("three")).await;
     let envelope = two.stored(&three, TokenKind::Contact);
-    assert_eq!(two.bob.take_in(&envelope).await.expect("taken in"), Taken::In);
+    assert_eq!(two.bob.take_in(&envelope, false).await.expect("taken in"), Taken::In);
     assert!(
         matches!(&two.bob.state.inbox[0].what, What::Text { text, id: Some(id), .. } if text == "three" && *id == three.id)
     );
@@ -206,7 +206,7 @@ async fn a_hello_without_a_counter_makes_no_contact() {
         let (once, contact) = (said.token.hash(), TokenHash([5; 32]));
         two.bob.state.invites = vec![Invite { name: None, once, contact, expires_at: NOW + 1 }];
         let envelope = two.stored(&said, TokenKind::Once);
-        assert_eq!(two.bob.take_in(&envelope).await.expect("taken in"), Taken::In);
+        assert_eq!(two.bob.take_in(&envelope, false).await.expect("taken in"), Taken::In);
         assert_eq!(two.bob.state.contacts.len(), contacts, "{counter}");
     }
 }
