@@ -7,12 +7,13 @@ use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
 use super::memory::mailbox_of;
+use super::places;
 use super::queue::Lane;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
 use super::values::{blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
-use crate::protocol::envelopes::{Envelope, Gap, ListName};
+use crate::protocol::envelopes::{Envelope, Gap, ListName, SEQ_END};
 use crate::protocol::tokens::TokenKind;
 use crate::protocol::{Bytes, DeviceId, Seq, TokenHash};
 use crate::store::{Acked, Enqueue, Enqueued, Envelopes, Result, StoreError, Waiting};
@@ -124,6 +125,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
         rows::insert(connection, id, seq, &send.repeat_tag, envelope, knock)?;
         mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
         tx.effects.envelopes += 1;
+        tx.effects.placed += 1;
         tx.effects.bytes += int(bytes);
         tx.effects.woken.push(envelope.device);
     }
@@ -182,20 +184,22 @@ fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, byte
     let mut select = connection.prepare_cached(
         "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
          FROM envelopes
-         WHERE mailbox = ?1 AND seq > ?2 AND expires_at > ?3
-         ORDER BY seq",
+         WHERE id = ?1",
     )?;
-    let mut select = select.query((mailbox, int(after.0.max(gone_through)), int(now)))?;
-    while let Some(row) = select.next()? {
-        let row = StoredRow::read(row);
-        if !row.is_sound(device) {
-            damaged.push(row.seq);
-            continue;
+    places::walk(connection, mailbox, after.0.max(gone_through), SEQ_END, |place| {
+        let mut found = select.query([place.envelope])?;
+        let row = found.next()?.map(StoredRow::read);
+        let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(device)) else {
+            damaged.push(place.seq);
+            return Ok(true);
+        };
+        if row.expires_at <= now {
+            return Ok(true);
         }
         let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > bytes_max;
         if over || waiting.envelopes.len() as u64 >= limit {
             waiting.drained = false;
-            break;
+            return Ok(false);
         }
         bytes += row.body.len() as u64;
         waiting.envelopes.push(Envelope {
@@ -204,7 +208,8 @@ fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, byte
             wrap: Bytes(row.wrap.to_vec()),
             body: Bytes(row.body.to_vec()),
         });
-    }
+        Ok(true)
+    })?;
     Ok(if damaged.is_empty() { Page::Good(waiting) } else { Page::Damaged(damaged) })
 }
 
@@ -214,16 +219,12 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
     let Some((mailbox, _)) = mailbox_of(connection, device)? else { return Ok(0) };
     let mut removed = 0;
     for seq in seqs.iter().take(SLICE_ROWS_MAX) {
-        let mut find = connection.prepare_cached(
-            "SELECT seq, expires_at, repeat_tag, checksum, wrap, body, id, coalesce(length(body), 0)
-             FROM envelopes
-             WHERE mailbox = ?1 AND seq = ?2",
-        )?;
-        let damaged = find.query_row((mailbox, int(*seq)), |row| {
-            Ok(if StoredRow::read(row).is_sound(device) { None } else { Some((row.get::<_, i64>(6)?, uint(row, 7)?)) })
-        });
-        let Some((id, bytes)) = damaged.optional()?.flatten() else { continue };
-        slices::delete_row(tx, id, bytes)?;
+        if is_sound_at(connection, device, mailbox, *seq)? {
+            continue;
+        }
+        if let Some(bytes) = rows::delete(connection, mailbox, *seq)? {
+            tx.removed(1, bytes);
+        }
         slices::add_gap(tx, mailbox, 1, *seq)?;
         // Its tag is not kept: who sends it again brings back what the disk lost.
         if let Some(held) = tx.memory.mailbox_at_hand(mailbox) {
@@ -238,6 +239,23 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
     count.execute([int(removed)])?;
     tx.effects.woken.push(*device);
     Ok(removed)
+}
+
+/// Whether the envelope at a place is the one that was put there; nothing at the place is sound, too.
+fn is_sound_at(connection: &Connection, device: &DeviceId, mailbox: i64, seq: u64) -> SqlResult<bool> {
+    let mut sound = true;
+    places::walk(connection, mailbox, seq.saturating_sub(1), seq, |place| {
+        let mut find = connection.prepare_cached(
+            "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
+             FROM envelopes
+             WHERE id = ?1",
+        )?;
+        let mut found = find.query([place.envelope])?;
+        let row = found.next()?.map(StoredRow::read);
+        sound = row.is_some_and(|row| row.seq == seq && row.is_sound(device));
+        Ok(true)
+    })?;
+    Ok(sound)
 }
 
 fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, now: u64) -> SqlResult<Acked> {
@@ -262,7 +280,7 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
         tx.memory.repeats.add(id, held.tag, now);
         removed += 1;
         if at_once {
-            rows += rows::delete(connection, id, seq)?;
+            rows += u64::from(rows::delete(connection, id, seq)?.is_some());
             bytes += held.bytes;
         }
     }

@@ -149,16 +149,20 @@ impl Mailbox {
             counted: 0,
         };
         let mut rows = connection.prepare_cached(
-            "SELECT seq, repeat_tag, coalesce(length(body), 0), knock <> 0
-             FROM envelopes
-             WHERE mailbox = ?1 AND seq > ?2
-             ORDER BY seq",
+            "SELECT places.seq, repeat_tag, coalesce(length(body), 0), knock <> 0
+             FROM (
+               SELECT seq, envelope FROM filed WHERE mailbox = ?1 AND seq > ?2
+               UNION ALL
+               SELECT seq, envelope FROM fresh WHERE mailbox = ?1 AND seq > ?2
+             ) AS places
+             LEFT JOIN envelopes ON envelopes.id = envelope AND mailbox = ?1",
         )?;
         let mut rows = rows.query([id, int(gone_through)])?;
         while let Some(row) = rows.next()? {
             // A damaged tag is only one that no repeat matches; reading the row will find it.
             let tag = blob(row, 1).unwrap_or_default();
-            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, knock: row.get(3)?, share: None });
+            let knock = row.get::<_, Option<bool>>(3)?.unwrap_or(false);
+            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, knock, share: None });
         }
         #[cfg(feature = "sabotage")]
         if crate::sabotage::on("seq_reused") {

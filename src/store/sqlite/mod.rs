@@ -15,6 +15,7 @@ mod memory;
 mod notices;
 mod open;
 mod passes;
+mod places;
 mod purge;
 mod queue;
 mod refusal;

@@ -68,7 +68,14 @@ fn insert(connection: &Connection, batch: usize, length: Duration, next: &mut us
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![mailbox, seq, 1_800_000_000_i64, tag, checksum, wrap, body])?;
+            connection
+                .prepare_cached("INSERT INTO fresh (mailbox, seq, envelope) VALUES (?1, ?2, ?3)")?
+                .execute(params![mailbox, seq, connection.last_insert_rowid()])?;
             *next += 1;
+            if *next % FRESH_MAX == 0 {
+                connection.prepare_cached("INSERT INTO filed SELECT mailbox, seq, envelope FROM fresh ORDER BY mailbox, seq")?.execute([])?;
+                connection.prepare_cached("DELETE FROM fresh")?.execute([])?;
+            }
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
         if LOG_PAGES.get() >= LOG_PAGES_MAX {
@@ -97,3 +104,5 @@ thread_local! {
 const PAGE_BYTES: i32 = 8_192;
 const LOG_PAGES_MAX: i32 = (2 << 20) / PAGE_BYTES;
 const BATCH_MAX: usize = 128;
+/// Rows after which the relay, too, moves their places to the large table.
+const FRESH_MAX: usize = 2_048;
