@@ -25,6 +25,7 @@ mod rows;
 mod slices;
 mod slots;
 mod stats;
+mod targets;
 mod tokens;
 mod values;
 mod writer;
