@@ -127,7 +127,7 @@ CREATE INDEX tokens_expires_at ON tokens (expires_at) WHERE expires_at IS NOT NU
 -- question of a later measurement.
 CREATE TABLE envelopes (
   id INTEGER PRIMARY KEY,
-  mailbox INTEGER NOT NULL REFERENCES mailboxes (id),
+  mailbox INTEGER NOT NULL,
   seq INTEGER NOT NULL,
   -- A full hour: tells no arrival time.
   expires_at INTEGER NOT NULL,
@@ -144,9 +144,25 @@ CREATE TABLE envelopes (
   knock INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-CREATE UNIQUE INDEX envelopes_mailbox_seq ON envelopes (mailbox, seq);
 -- Nearly free: neighbours share a key.
 CREATE INDEX envelopes_expires_at ON envelopes (expires_at);
+
+-- Where the envelopes of each mailbox lie, by seq; with the next table in the place of an index (src/store/sqlite/places.rs).
+-- Says nothing that envelopes does not.
+CREATE TABLE filed (
+  mailbox INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  envelope INTEGER NOT NULL,
+  PRIMARY KEY (mailbox, seq)
+) STRICT, WITHOUT ROWID;
+
+-- The same of what came lately; every envelope stands in one of the two.
+CREATE TABLE fresh (
+  mailbox INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  envelope INTEGER NOT NULL,
+  PRIMARY KEY (mailbox, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Names under which accounts can be found: a hash that only who guesses the name can make, and a record encrypted under the
 -- other half of the same derivation. Reveals which accounts can be found by a name. Short names can be guessed, at 64 MiB and

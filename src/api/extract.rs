@@ -108,6 +108,8 @@ pub async fn body<B: Buf, E>(
     let mut deadline = pin!(clock.sleep_until(began + Duration::from_secs(limits.body_secs)));
     loop {
         let chunk = tokio::select! {
+            // What is there already sets no alarm.
+            biased;
             chunk = stream.next() => chunk,
             () = &mut deadline => return Err(too_slow()),
         };
@@ -129,8 +131,12 @@ pub async fn body<B: Buf, E>(
 /// A JSON body as a request type.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_path_to_error::deserialize(Strict(&mut deserializer));
-    let value = parsed.map_err(|error| ApiError::new(ErrorCode::BadRequest, explained(&error)))?;
+    let value = T::deserialize(Strict(&mut deserializer)).or_else(|_| {
+        // To know the place costs more than to read the rest: only who is refused waits for it.
+        deserializer = serde_json::Deserializer::from_slice(body);
+        let parsed = serde_path_to_error::deserialize(Strict(&mut deserializer));
+        parsed.map_err(|error| ApiError::new(ErrorCode::BadRequest, explained(&error)))
+    })?;
     deserializer.end().map_err(|_| ApiError::new(ErrorCode::BadRequest, "the body is one JSON value and nothing after it"))?;
     Ok(value)
 }

@@ -8,11 +8,11 @@ use std::panic::AssertUnwindSafe;
 use bytes::Buf;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
+use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::path::FullPath;
 use warp::reply::Response;
-use warp::{Filter, Reply};
 
 use super::error::{ApiError, json, yaml};
 use super::extract::{self, Caller};
@@ -187,31 +187,32 @@ pub(super) fn methods(path: &str) -> Option<String> {
     (!methods.is_empty()).then(|| methods.join(", "))
 }
 
-/// All routes as one filter, which never rejects.
+/// All routes as one filter, which never rejects. One and not a chain of them: a request that is tried against forty filters
+/// in turn costs more by that than by all that it wants.
 pub fn routes(relay: &Relay) -> BoxedFilter<(Response,)> {
-    ROUTES.iter().fold(elsewhere(), |others, route| one(relay, route).or(others).unify().boxed())
-}
-
-fn one(relay: &Relay, route: &'static Route) -> BoxedFilter<(Response,)> {
     let relay = relay.clone();
-    let here = move |method: Method, path: FullPath| async move {
-        let right = method == route.method || (method == Method::HEAD && route.method == Method::GET);
-        if right && path.as_str() == route.template { Ok(()) } else { Err(warp::reject::not_found()) }
-    };
     warp::method()
         .and(warp::path::full())
-        .and_then(here)
-        .untuple_one()
-        .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::ext::optional::<Caller>())
         .and(warp::body::stream())
-        .then(move |method, headers, query, caller: Option<Caller>, body| {
+        .then(move |method, path: FullPath, headers, query, caller: Option<Caller>, body| {
             let relay = relay.clone();
-            async move { answer(relay, route, (method, headers), query, caller.unwrap_or_default(), body).await }
+            async move {
+                match find(&method, path.as_str()) {
+                    Some(route) => answer(relay, route, (method, headers), query, caller.unwrap_or_default(), body).await,
+                    None => elsewhere(path.as_str()),
+                }
+            }
         })
         .boxed()
+}
+
+/// The route of a method and a path.
+fn find(method: &Method, path: &str) -> Option<&'static Route> {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    ROUTES.iter().find(|route| route.template == path && route.method == *method)
 }
 
 async fn answer<B: Buf, E>(
@@ -244,23 +245,17 @@ async fn settled(template: &'static str, handled: impl Future<Output = Result<Re
 }
 
 /// What is no route: 404, or 405 where another method would do.
-fn elsewhere() -> BoxedFilter<(Response,)> {
-    warp::any()
-        .and(warp::path::full())
-        .map(|path: FullPath| {
-            let error = match methods(path.as_str()) {
-                None => ApiError::new(
-                    ErrorCode::NotFound,
-                    "there is nothing here; every path is under /v1, without a slash at its end",
-                ),
-                Some(methods) => {
-                    let detail = format!("this path takes {methods}");
-                    ApiError::new(ErrorCode::MethodNotAllowed, detail).header(header::ALLOW, methods)
-                }
-            };
-            error.reply().into_response()
-        })
-        .boxed()
+fn elsewhere(path: &str) -> Response {
+    let error = match methods(path) {
+        None => {
+            ApiError::new(ErrorCode::NotFound, "there is nothing here; every path is under /v1, without a slash at its end")
+        }
+        Some(methods) => {
+            let detail = format!("this path takes {methods}");
+            ApiError::new(ErrorCode::MethodNotAllowed, detail).header(header::ALLOW, methods)
+        }
+    };
+    error.reply()
 }
 
 fn ok(value: &impl serde::Serialize) -> Result<Response, ApiError> {

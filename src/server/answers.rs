@@ -194,12 +194,18 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Lets a page read the reply, and logs nothing of the request that could say whose it is.
+    /// Lets a page read the reply, and logs nothing of the request that could say whose it is. What went well is logged for
+    /// who looks for a fault, and not otherwise: a line a request is a diary of when messages come.
     fn end(self, clock: &Clock, reply: &mut Response) {
         let Self { page, method, route, size, began } = self;
         page.dress(reply);
         let micros = clock.elapsed().saturating_sub(began).as_micros() as u64;
-        tracing::info!(method, route, size, status = reply.status().as_u16(), micros, "answered");
+        let status = reply.status();
+        if status.is_server_error() {
+            tracing::warn!(method, route, size, status = status.as_u16(), micros, "answered");
+        } else {
+            tracing::debug!(method, route, size, status = status.as_u16(), micros, "answered");
+        }
     }
 }
 

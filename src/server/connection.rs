@@ -132,16 +132,26 @@ impl<S> Timed<S> {
     }
 }
 
-fn overdue(alarm: &mut Option<Alarm>, at: Option<Duration>, clock: &Clock, context: &mut Context<'_>) -> bool {
-    let Some(at) = at else {
-        *alarm = None;
-        return false;
-    };
-    if alarm.as_ref().is_none_or(|alarm| alarm.at != at) {
-        let clock = clock.clone();
-        *alarm = Some(Alarm { at, sleep: Box::pin(async move { clock.sleep_until(at).await }) });
+/// Whether `at` has come; if not, the task is woken when it has. An alarm that is set for an earlier moment is left as it is
+/// and rings for nothing once: a deadline that moves with every request would otherwise set a timer for each.
+fn overdue(alarm: &mut Option<Alarm>, at: Duration, clock: &Clock, context: &mut Context<'_>) -> bool {
+    loop {
+        match alarm {
+            Some(set) if set.at <= at => {
+                if set.sleep.as_mut().poll(context).is_pending() {
+                    return false;
+                }
+                *alarm = None;
+                if clock.elapsed() >= at {
+                    return true;
+                }
+            }
+            _ => {
+                let clock = clock.clone();
+                *alarm = Some(Alarm { at, sleep: Box::pin(async move { clock.sleep_until(at).await }) });
+            }
+        }
     }
-    alarm.as_mut().is_some_and(|alarm| alarm.sleep.as_mut().poll(context).is_ready())
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
@@ -149,7 +159,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(result) => {
-                this.reading = None;
                 if this.phase.current() == IDLE {
                     // The first bytes of a next request: its head is due.
                     this.phase.enter(HEAD, &this.clock);
@@ -157,9 +166,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                let deadline = this.read_deadline();
-                if overdue(&mut this.reading, deadline, &this.clock, context) {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                match this.read_deadline() {
+                    Some(at) if overdue(&mut this.reading, at, &this.clock, context) => {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                    Some(_) => {}
+                    // What may last for hours keeps no timer.
+                    None if matches!(this.phase.current(), STREAM | PARKING | PARKED) => this.reading = None,
+                    None => {}
                 }
                 Poll::Pending
             }
@@ -174,7 +188,7 @@ impl<S: AsyncWrite + Unpin> Timed<S> {
             return poll;
         }
         let deadline = self.writing.as_ref().map_or_else(|| self.clock.elapsed() + WRITE_STALL_MAX, |alarm| alarm.at);
-        if overdue(&mut self.writing, Some(deadline), &self.clock, context) {
+        if overdue(&mut self.writing, deadline, &self.clock, context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending
@@ -240,7 +254,7 @@ impl<S: AsyncRead + Unpin> Timed<S> {
                     linger.bytes_left = linger.bytes_left.saturating_sub(buffer.filled().len());
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending if overdue(&mut self.reading, Some(linger.until), &self.clock, context) => return Poll::Ready(()),
+                Poll::Pending if overdue(&mut self.reading, linger.until, &self.clock, context) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -90,12 +90,21 @@ impl Rates {
 
     /// Counts one for whoever it is, or only asks; refused with the seconds after which one more is taken.
     fn ask(&self, counted: Counted, who: u64, takes: bool) -> Result<()> {
-        let Some(limiter) = &self.limiters[counted as usize] else { return Ok(()) };
+        let Some(limiter) = self.limiter(counted) else { return Ok(()) };
         limiter.governor.check_key(&Question { who, takes }).map_err(|until| {
             let wait = until.wait_time_from(limiter.governor.clock().0.elapsed());
             // Up to the next whole second: who comes then is not sent away again.
             Error::RateLimited(wait.as_nanos().div_ceil(SECOND_NANOS).max(1) as u64)
         })
+    }
+
+    /// Counts one for a device or a token, whose number is only made where it is counted.
+    fn count(&self, counted: Counted, kind: u8, id: &[u8; 32]) -> Result<()> {
+        if self.limiter(counted).is_none() { Ok(()) } else { self.ask(counted, self.number(kind, id), true) }
+    }
+
+    fn limiter(&self, counted: Counted) -> Option<&Limiter> {
+        self.limiters[counted as usize].as_ref()
     }
 
     /// A number for what must not be recognised; `kind` keeps a device from sharing a token's.
@@ -130,14 +139,12 @@ impl Relay {
 
     /// Counts a request with a session.
     pub fn rate_device(&self, session: &Session) -> Result<()> {
-        let rates = &self.inner.rates;
-        rates.ask(Counted::DeviceRequest, rates.number(DEVICE, session.device.as_bytes()), true)
+        self.inner.rates.count(Counted::DeviceRequest, DEVICE, session.device.as_bytes())
     }
 
     /// Counts what a token is used for; only for a token that is good, so that strangers' guesses fill nothing.
     pub(crate) fn rate_token(&self, token: &TokenHash) -> Result<()> {
-        let rates = &self.inner.rates;
-        rates.ask(Counted::Send, rates.number(TOKEN, token.as_bytes()), true)
+        self.inner.rates.count(Counted::Send, TOKEN, token.as_bytes())
     }
 
     /// Counts one of `counted` for the prefix, and refuses when that is one too many.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use restante::protocol::Seq;
-use restante::protocol::envelopes::AckRequest;
+use restante::protocol::envelopes::ReceiveQuery;
+use restante::service::stream::Received;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -17,7 +17,7 @@ use crate::support::person::{Person, acknowledge, receive, send, seqs};
 use crate::support::raw::{Reply, text};
 use crate::support::relay::TestRelay;
 
-/// Told of an answer by the writer's thread, it keeps the thread until it is let go.
+/// Told by the writer's thread that something was stored, it keeps the thread until it is let go.
 struct Standstill {
     inner: Waker,
     hold: Arc<Hold>,
@@ -39,24 +39,45 @@ impl Wake for Standstill {
     }
 }
 
-/// Makes the writer stand still, between two batches, until what this gives is used or dropped.
-async fn hold(relay: &TestRelay, session: &str) -> mpsc::Sender<()> {
+/// Makes the writer stand still, after a commit and before its answers, until what this gives is used or dropped. It does so
+/// at the waker of somebody who waits for mail, which it calls itself.
+async fn hold(relay: &TestRelay) -> mpsc::Sender<()> {
     let (standing, stands) = oneshot::channel();
     let (go, went) = mpsc::channel();
     let hold: Arc<Hold> = Arc::new(Mutex::new(Some((standing, went))));
-    let relay = relay.relay.clone();
-    let token = serde_json::from_value(json!(session)).expect("a session");
-    let session = relay.authenticate(&token).expect("a session");
+    let al = Person::new();
+    let session = al.settle(relay).await;
+    let token = al.token(relay, &session).await;
+    let session = serde_json::from_value(json!(session)).expect("a session");
+    let session = relay.relay.authenticate(&session).expect("a session");
+    let (reader, held) = (relay.relay.clone(), Arc::clone(&hold));
     tokio::spawn(async move {
-        // An answer that is there before it is waited for wakes nobody: once more then.
-        while hold.lock().expect("no panic").is_some() {
-            let nothing = AckRequest { through: Some(Seq(0)), ..AckRequest::default() };
-            let mut ack = pin!(relay.ack(&session, nothing));
-            let answer = poll_fn(|context| {
-                let standstill = Standstill { inner: context.waker().clone(), hold: Arc::clone(&hold) };
-                ack.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(standstill))))
-            });
-            answer.await.expect("an acknowledgement of nothing");
+        let mut after = 0;
+        while held.lock().expect("no panic").is_some() {
+            let query = ReceiveQuery { wait: 60, after, ..ReceiveQuery::default() };
+            let page = match reader.receive(&session, query).await.expect("a poll") {
+                Received::Page(page) => page,
+                Received::Nothing(poll) => {
+                    let mut page = pin!(poll.page());
+                    let page = poll_fn(|context| {
+                        let standstill = Standstill { inner: context.waker().clone(), hold: Arc::clone(&held) };
+                        page.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(standstill))))
+                    });
+                    page.await.expect("a page")
+                }
+            };
+            after = page.envelopes.last().map_or(after, |envelope| envelope.seq.0);
+        }
+    });
+    // One that is stored before anybody waits for it wakes nobody: once more then.
+    let writer = relay.relay.clone();
+    tokio::spawn(async move {
+        for id in 1.. {
+            if hold.lock().expect("no panic").is_none() {
+                break;
+            }
+            let parcel = serde_json::from_value(al.parcel(&token, id, 1_024)).expect("a send");
+            writer.send(parcel, None).await.expect("stored");
         }
     });
     stands.await.expect("the writer stands");
@@ -81,7 +102,7 @@ async fn a_full_queue_is_busy_while_what_frees_passes_and_nothing_is_lost() {
     // The purge of the start began before the first request was answered; none writes from here on.
     relay.relay.purge(Default::default(), |_| {}).await.expect("purged");
 
-    let go = hold(&relay, &session).await;
+    let go = hold(&relay).await;
     let parcels: Vec<Value> = (2..=9).map(|id| bo.parcel(&token, id, 1_024)).collect();
     let mut sends: FuturesUnordered<_> = parcels.iter().map(async |parcel| (parcel, send(&relay, parcel).await)).collect();
     let mut refused = Vec::new();

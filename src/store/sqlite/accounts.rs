@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 use super::SqliteStore;
 use super::entries;
 use super::memory::mailbox_of;
+use super::places;
 use super::queue::Lane;
 use super::slices;
 use super::values::{blob, int, signed_list, uint, uint_or_none};
@@ -203,16 +204,9 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
          WHERE account = ?1
          ORDER BY device",
     )?;
-    let mut waiting = connection.prepare_cached(
-        "SELECT count(*), coalesce(sum(length(body)), 0)
-         FROM envelopes
-         WHERE mailbox = ?1
-           AND seq > (SELECT coalesce(gone_through, 0) FROM mailboxes WHERE id = ?1)
-           AND expires_at > ?2",
-    )?;
     let devices = devices.query_and_then([current.id], |row| -> SqlResult<DeviceItem> {
         let mailbox: i64 = row.get(3)?;
-        let (envelopes, bytes) = waiting.query_row([mailbox, int(now)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+        let (envelopes, bytes) = places::waiting(connection, mailbox, now)?;
         Ok(DeviceItem {
             device: DeviceId(blob(row, 0)?),
             seen_week: uint(row, 1)?,

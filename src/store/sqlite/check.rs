@@ -97,13 +97,32 @@ fn rows(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
     let above = connection.query_row(
         "SELECT count(*)
          FROM mailboxes
-         WHERE next_seq <= (SELECT coalesce(max(seq), 0) FROM envelopes WHERE mailbox = mailboxes.id)
+         WHERE next_seq <= (SELECT coalesce(max(seq), 0) FROM filed WHERE mailbox = mailboxes.id)
+            OR next_seq <= (SELECT coalesce(max(seq), 0) FROM fresh WHERE mailbox = mailboxes.id)
             OR next_seq >= ?1",
         [int(crate::protocol::envelopes::SEQ_END)],
         |row| uint(row, 0),
     )?;
     if above > 0 {
         report.miscounted.push(format!("{above} mailboxes would give a seq twice"));
+    }
+    let (misplaced, places) = connection.query_row(
+        "SELECT
+           (SELECT count(*)
+            FROM envelopes
+            LEFT JOIN filed ON filed.mailbox = envelopes.mailbox AND filed.seq = envelopes.seq AND filed.envelope = envelopes.id
+            LEFT JOIN fresh ON fresh.mailbox = envelopes.mailbox AND fresh.seq = envelopes.seq AND fresh.envelope = envelopes.id
+            WHERE (filed.envelope IS NULL) = (fresh.envelope IS NULL)
+               OR envelopes.mailbox NOT IN (SELECT id FROM mailboxes)),
+           (SELECT count(*) FROM filed) + (SELECT count(*) FROM fresh)",
+        [],
+        |row| Ok((uint(row, 0)?, uint(row, 1)?)),
+    )?;
+    if misplaced > 0 || places != report.envelopes {
+        report.miscounted.push(format!(
+            "{misplaced} envelopes cannot be found in their mailbox; {places} places are kept for {} envelopes",
+            report.envelopes
+        ));
     }
     Ok(())
 }

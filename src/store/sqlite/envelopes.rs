@@ -7,14 +7,15 @@ use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
 use super::memory::mailbox_of;
+use super::places;
 use super::queue::Lane;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
-use super::values::{blob_or_none, int, kind, uint, uint_or_none};
+use super::values::{int, uint};
 use super::writer::Tx;
-use crate::protocol::envelopes::{Envelope, Gap, ListName};
+use crate::protocol::envelopes::{Envelope, Gap, SEQ_END};
 use crate::protocol::tokens::TokenKind;
-use crate::protocol::{Bytes, DeviceId, Seq, TokenHash};
+use crate::protocol::{Bytes, DeviceId, Seq};
 use crate::store::{Acked, Enqueue, Enqueued, Envelopes, Result, StoreError, Waiting};
 
 #[async_trait]
@@ -44,43 +45,9 @@ impl Envelopes for SqliteStore {
     }
 }
 
-/// What a send needs to know of its token.
-struct Token {
-    account: i64,
-    kind: TokenKind,
-    expires_at: Option<u64>,
-    envelopes_max: Option<u64>,
-    used_tag: Option<[u8; 16]>,
-    uses_left: Option<u64>,
-    list: ListName,
-    suspended: bool,
-}
-
-fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Token>> {
-    let mut find = connection.prepare_cached(
-        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version, uses_left, suspended
-         FROM tokens
-         JOIN accounts ON accounts.id = tokens.account
-         WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
-    )?;
-    let token = find.query_row([hash.as_bytes()], |row| {
-        Ok(Token {
-            account: row.get(0)?,
-            kind: kind(row, 1)?,
-            expires_at: uint_or_none(row, 2)?,
-            envelopes_max: uint_or_none(row, 3)?,
-            used_tag: blob_or_none(row, 4)?,
-            list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
-            uses_left: uint_or_none(row, 7)?,
-            suspended: row.get(8)?,
-        })
-    });
-    token.optional()
-}
-
 fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     let connection = tx.connection;
-    let Some(token) = find_token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
+    let Some(token) = tx.memory.targets.token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
     let once = token.kind == TokenKind::Once;
     let used_up = once && token.used_tag.is_some_and(|tag| tag != send.once_tag);
     if used_up || token.expires_at.is_some_and(|expires_at| expires_at <= send.now) {
@@ -94,7 +61,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     }
     let mut mailboxes = Vec::with_capacity(send.envelopes.len());
     for envelope in &send.envelopes {
-        match mailbox_of(connection, &envelope.device)? {
+        match tx.memory.targets.mailbox(connection, &envelope.device)? {
             Some((mailbox, account)) if account == token.account => mailboxes.push(mailbox),
             _ => return Ok(Enqueued::ListChanged),
         }
@@ -124,6 +91,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
         rows::insert(connection, id, seq, &send.repeat_tag, envelope, knock)?;
         mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
         tx.effects.envelopes += 1;
+        tx.effects.placed += 1;
         tx.effects.bytes += int(bytes);
         tx.effects.woken.push(envelope.device);
     }
@@ -182,20 +150,22 @@ fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, byte
     let mut select = connection.prepare_cached(
         "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
          FROM envelopes
-         WHERE mailbox = ?1 AND seq > ?2 AND expires_at > ?3
-         ORDER BY seq",
+         WHERE id = ?1 AND mailbox = ?2",
     )?;
-    let mut select = select.query((mailbox, int(after.0.max(gone_through)), int(now)))?;
-    while let Some(row) = select.next()? {
-        let row = StoredRow::read(row);
-        if !row.is_sound(device) {
-            damaged.push(row.seq);
-            continue;
+    places::walk(connection, mailbox, after.0.max(gone_through), SEQ_END, |place| {
+        let mut found = select.query([place.envelope, mailbox])?;
+        let row = found.next()?.map(StoredRow::read);
+        let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(device)) else {
+            damaged.push(place.seq);
+            return Ok(true);
+        };
+        if row.expires_at <= now {
+            return Ok(true);
         }
         let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > bytes_max;
         if over || waiting.envelopes.len() as u64 >= limit {
             waiting.drained = false;
-            break;
+            return Ok(false);
         }
         bytes += row.body.len() as u64;
         waiting.envelopes.push(Envelope {
@@ -204,7 +174,8 @@ fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, byte
             wrap: Bytes(row.wrap.to_vec()),
             body: Bytes(row.body.to_vec()),
         });
-    }
+        Ok(true)
+    })?;
     Ok(if damaged.is_empty() { Page::Good(waiting) } else { Page::Damaged(damaged) })
 }
 
@@ -214,16 +185,12 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
     let Some((mailbox, _)) = mailbox_of(connection, device)? else { return Ok(0) };
     let mut removed = 0;
     for seq in seqs.iter().take(SLICE_ROWS_MAX) {
-        let mut find = connection.prepare_cached(
-            "SELECT seq, expires_at, repeat_tag, checksum, wrap, body, id, coalesce(length(body), 0)
-             FROM envelopes
-             WHERE mailbox = ?1 AND seq = ?2",
-        )?;
-        let damaged = find.query_row((mailbox, int(*seq)), |row| {
-            Ok(if StoredRow::read(row).is_sound(device) { None } else { Some((row.get::<_, i64>(6)?, uint(row, 7)?)) })
-        });
-        let Some((id, bytes)) = damaged.optional()?.flatten() else { continue };
-        slices::delete_row(tx, id, bytes)?;
+        if is_sound_at(connection, device, mailbox, *seq)? {
+            continue;
+        }
+        if let Some(bytes) = rows::delete(connection, mailbox, *seq)? {
+            tx.removed(1, bytes);
+        }
         slices::add_gap(tx, mailbox, 1, *seq)?;
         // Its tag is not kept: who sends it again brings back what the disk lost.
         if let Some(held) = tx.memory.mailbox_at_hand(mailbox) {
@@ -238,6 +205,23 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
     count.execute([int(removed)])?;
     tx.effects.woken.push(*device);
     Ok(removed)
+}
+
+/// Whether the envelope at a place is the one that was put there; nothing at the place is sound, too.
+fn is_sound_at(connection: &Connection, device: &DeviceId, mailbox: i64, seq: u64) -> SqlResult<bool> {
+    let mut sound = true;
+    places::walk(connection, mailbox, seq.saturating_sub(1), seq, |place| {
+        let mut find = connection.prepare_cached(
+            "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
+             FROM envelopes
+             WHERE id = ?1 AND mailbox = ?2",
+        )?;
+        let mut found = find.query([place.envelope, mailbox])?;
+        let row = found.next()?.map(StoredRow::read);
+        sound = row.is_some_and(|row| row.seq == seq && row.is_sound(device));
+        Ok(true)
+    })?;
+    Ok(sound)
 }
 
 fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, now: u64) -> SqlResult<Acked> {
@@ -262,7 +246,7 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
         tx.memory.repeats.add(id, held.tag, now);
         removed += 1;
         if at_once {
-            rows += rows::delete(connection, id, seq)?;
+            rows += u64::from(rows::delete(connection, id, seq)?.is_some());
             bytes += held.bytes;
         }
     }

@@ -69,8 +69,10 @@ impl Fill {
 
     fn count(&self) -> SqlResult<()> {
         self.connection.execute_batch(
-            "UPDATE mailboxes
-             SET next_seq = 1 + coalesce((SELECT max(seq) FROM envelopes WHERE mailbox = mailboxes.id), 0);",
+            "INSERT INTO filed SELECT mailbox, seq, envelope FROM fresh ORDER BY mailbox, seq;
+             DELETE FROM fresh;
+             UPDATE mailboxes
+             SET next_seq = 1 + coalesce((SELECT max(seq) FROM filed WHERE mailbox = mailboxes.id), 0);",
         )?;
         self.connection.execute(
             "UPDATE relay

@@ -147,6 +147,24 @@ const LEDGER: &[Table] = &[
         ],
     },
     Table {
+        name: "filed",
+        reveals: "nothing that envelopes does not: where those lie that wait longer",
+        columns: &[
+            ("mailbox", "as in envelopes", ENVELOPE),
+            ("seq", "as in envelopes", ENVELOPE),
+            ("envelope", "as envelopes.id", ENVELOPE),
+        ],
+    },
+    Table {
+        name: "fresh",
+        reveals: "nothing that envelopes does not: where those lie that came lately",
+        columns: &[
+            ("mailbox", "as in envelopes", ENVELOPE),
+            ("seq", "as in envelopes", ENVELOPE),
+            ("envelope", "as envelopes.id", ENVELOPE),
+        ],
+    },
+    Table {
         name: "handles",
         reveals: "which accounts can be found by a name",
         columns: &[

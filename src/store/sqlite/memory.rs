@@ -1,5 +1,5 @@
 //! What the writer knows without asking the database: each mailbox's next seq, count, bytes, tags and token shares, and the
-//! tags of envelopes lately gone.
+//! tags of envelopes lately gone; and of tokens and devices where a send goes.
 //!
 //! It is the only one who writes, so what it loaded stays true until a batch fails; then what the batch touched is dropped
 //! and loaded again. Which token an envelope came by is known here alone, and forgotten with the process.
@@ -10,6 +10,7 @@ use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Settings;
+use super::targets::Targets;
 use super::values::{blob, int, uint};
 use crate::protocol::TokenHash;
 
@@ -22,6 +23,7 @@ pub(super) struct Memory {
     held_max: usize,
     touched: Vec<i64>,
     pub(super) repeats: Repeats,
+    pub(super) targets: Targets,
     pub(super) limits: MailboxLimits,
 }
 
@@ -76,6 +78,7 @@ impl Memory {
             held_max: settings.mailbox_cache_max,
             touched: Vec::new(),
             repeats: Repeats { secs: settings.repeats_secs, max: settings.repeats_max, ..Repeats::default() },
+            targets: Targets::new(),
             limits: MailboxLimits {
                 envelopes_max: settings.mailbox_envelopes_max,
                 bytes_max: settings.mailbox_bytes_max,
@@ -109,6 +112,7 @@ impl Memory {
         for id in std::mem::take(&mut self.touched) {
             self.drop_mailbox(id);
         }
+        self.targets.forget();
     }
 
     /// A batch is on disk: makes room again, the mailboxes longest unused going first.
@@ -149,16 +153,20 @@ impl Mailbox {
             counted: 0,
         };
         let mut rows = connection.prepare_cached(
-            "SELECT seq, repeat_tag, coalesce(length(body), 0), knock <> 0
-             FROM envelopes
-             WHERE mailbox = ?1 AND seq > ?2
-             ORDER BY seq",
+            "SELECT places.seq, repeat_tag, coalesce(length(body), 0), knock <> 0
+             FROM (
+               SELECT seq, envelope FROM filed WHERE mailbox = ?1 AND seq > ?2
+               UNION ALL
+               SELECT seq, envelope FROM fresh WHERE mailbox = ?1 AND seq > ?2
+             ) AS places
+             LEFT JOIN envelopes ON envelopes.id = envelope AND mailbox = ?1",
         )?;
         let mut rows = rows.query([id, int(gone_through)])?;
         while let Some(row) = rows.next()? {
             // A damaged tag is only one that no repeat matches; reading the row will find it.
             let tag = blob(row, 1).unwrap_or_default();
-            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, knock: row.get(3)?, share: None });
+            let knock = row.get::<_, Option<bool>>(3)?.unwrap_or(false);
+            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, knock, share: None });
         }
         #[cfg(feature = "sabotage")]
         if crate::sabotage::on("seq_reused") {

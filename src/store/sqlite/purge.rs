@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
+use super::places;
 use super::queue::Lane;
 use super::slices::{self, Budget};
 use super::values::{blob, blob_or_none, int, uint};
@@ -92,7 +93,14 @@ fn purge_envelopes(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice,
         if !budget.take() {
             return Ok(false);
         }
-        slices::delete_row(tx, id, bytes)?;
+        places::remove(connection, mailbox, seq)?;
+        // By its own number: a row whose place is damaged must not stay for ever.
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM envelopes
+             WHERE id = ?1",
+        )?;
+        delete.execute([id])?;
+        tx.removed(1, bytes);
         let mut reader = connection.prepare_cached(
             "SELECT devices.device, coalesce(mailboxes.gone_through, 0) < ?2
              FROM mailboxes

@@ -31,6 +31,8 @@ struct State {
     bytes: usize,
     truncations: Vec<Truncation>,
     closed: bool,
+    /// The writer waits to be woken; while it works, nobody need call the system for that.
+    waiting: bool,
 }
 
 /// Somebody waits for the log to be truncated.
@@ -67,7 +69,7 @@ impl Queue {
         }
         line.push_back((bytes, job));
         state.bytes += bytes;
-        self.filled.notify_one();
+        self.wake(&mut state);
         Ok(())
     }
 
@@ -82,14 +84,15 @@ impl Queue {
             return Err(StoreError::Busy);
         }
         state.truncations.push(sender);
-        self.filled.notify_one();
+        self.wake(&mut state);
         Ok(receiver)
     }
 
     /// Takes nothing more; what is in line is still done.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.filled.notify_one();
+        let mut state = self.lock();
+        state.closed = true;
+        self.wake(&mut state);
     }
 
     /// [`StoreError::Closing`] once it takes nothing more.
@@ -99,18 +102,22 @@ impl Queue {
 
     /// The next batch: urgent ones first, bounded in number and bytes. Waits for at most `wait`, for ever when none.
     pub(super) fn next(&self, wait: Option<Duration>) -> Turn {
+        let mut state = self.lock();
         let empty = |state: &mut State| {
-            state.urgent.is_empty() && state.sends.is_empty() && state.truncations.is_empty() && !state.closed
+            state.waiting = state.urgent.is_empty() && state.sends.is_empty() && state.truncations.is_empty() && !state.closed;
+            state.waiting
         };
-        let state = self.lock();
-        let mut state = match wait {
-            Some(wait) if wait.is_zero() => state,
-            Some(wait) => match self.filled.wait_timeout_while(state, wait, empty) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            },
-            None => self.filled.wait_while(state, empty).unwrap_or_else(|poisoned| poisoned.into_inner()),
-        };
+        match wait {
+            Some(wait) if wait.is_zero() => {}
+            Some(wait) => {
+                state = match self.filled.wait_timeout_while(state, wait, empty) {
+                    Ok((state, _)) => state,
+                    Err(poisoned) => poisoned.into_inner().0,
+                }
+            }
+            None => state = self.filled.wait_while(state, empty).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        }
+        state.waiting = false;
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         while batch.len() < BATCH_JOBS_MAX && batch_bytes < BATCH_BYTES_MAX {
             let Some((bytes, job)) = state.urgent.pop_front().or_else(|| state.sends.pop_front()) else { break };
@@ -123,6 +130,12 @@ impl Queue {
             (false, _) => Turn::Work(batch, truncations),
             (true, false) => Turn::Idle,
             (true, true) => Turn::Closed,
+        }
+    }
+
+    fn wake(&self, state: &mut State) {
+        if std::mem::take(&mut state.waiting) {
+            self.filled.notify_one();
         }
     }
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
+use super::places;
 use super::queue::Lane;
 use super::values::{blob, int, uint};
 use super::writer::Tx;
@@ -45,14 +46,17 @@ fn item(connection: &Connection, id: i64, account: AccountId, suspended: bool, n
          WHERE account = ?1",
     )?;
     let (devices, seen_week) = devices.query_row([id], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
-    let mut waiting = connection.prepare_cached(
-        "SELECT count(*), coalesce(sum(length(body)), 0)
+    let mut mailboxes = connection.prepare_cached(
+        "SELECT mailbox
          FROM devices
-         JOIN mailboxes ON mailboxes.id = devices.mailbox
-         JOIN envelopes ON envelopes.mailbox = mailboxes.id
-         WHERE devices.account = ?1 AND seq > coalesce(gone_through, 0) AND expires_at > ?2",
+         WHERE account = ?1",
     )?;
-    let (envelopes, bytes) = waiting.query_row([id, int(now)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+    let (mut envelopes, mut bytes) = (0, 0);
+    for mailbox in mailboxes.query_and_then([id], |row| row.get::<_, i64>(0))? {
+        let waiting = places::waiting(connection, mailbox?, now)?;
+        envelopes += waiting.0;
+        bytes += waiting.1;
+    }
     let mut tokens = connection.prepare_cached(
         "SELECT count(*)
          FROM tokens
@@ -72,6 +76,7 @@ fn suspend(tx: &mut Tx<'_>, account: &AccountId, suspended: bool) -> SqlResult<O
     let Some(id) = mark.query_row((account.as_bytes(), suspended), |row| row.get::<_, i64>(0)).optional()? else {
         return Ok(None);
     };
+    tx.effects.accounts.push(id);
     let mut devices = tx.connection.prepare_cached(
         "SELECT device
          FROM devices

@@ -1,9 +1,10 @@
 //! One row of envelopes: writing it, removing it, and telling whether it is still what was written.
 
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 use sha2::{Digest, Sha256};
 
-use super::values::int;
+use super::places;
+use super::values::{int, uint};
 use crate::protocol::DeviceId;
 use crate::store::NewEnvelope;
 
@@ -52,17 +53,20 @@ pub(super) fn insert(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     let checksum = checksum(device, seq, *expires_at, tag, wrap, body);
-    insert.execute((mailbox, int(seq), int(*expires_at), tag, checksum, wrap, body, knock))?;
-    Ok(())
+    let row = insert.insert((mailbox, int(seq), int(*expires_at), tag, checksum, wrap, body, knock))?;
+    places::add(connection, mailbox, seq, row)
 }
 
-/// Gives how many rows went: one, or none.
-pub(super) fn delete(connection: &Connection, mailbox: i64, seq: u64) -> Result<u64> {
+/// Gives how many bytes its body had; nothing when there was no such row.
+pub(super) fn delete(connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<u64>> {
+    let Some(row) = places::remove(connection, mailbox, seq)? else { return Ok(None) };
+    // A damaged place must not cost another envelope's row.
     let mut delete = connection.prepare_cached(
         "DELETE FROM envelopes
-         WHERE mailbox = ?1 AND seq = ?2",
+         WHERE id = ?1 AND mailbox = ?2 AND seq = ?3
+         RETURNING coalesce(length(body), 0)",
     )?;
-    Ok(delete.execute([mailbox, int(seq)])? as u64)
+    delete.query_row([row, mailbox, int(seq)], |row| uint(row, 0)).optional()
 }
 
 /// SHA-256 cut to 16 bytes. The lengths of tag and wrap are fixed where they were written, and stand in front for where they

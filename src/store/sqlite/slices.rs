@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, Result};
 use super::memory::mailbox_of;
 use super::values::{blob, int, uint};
 use super::writer::Tx;
+use super::{places, rows};
 use crate::protocol::envelopes::SEQ_END;
 use crate::protocol::{DeviceId, Hash, TokenHash};
 
@@ -131,23 +132,20 @@ fn mailbox_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
          WHERE gone_through IS NOT NULL
          LIMIT 1",
     )?;
-    let found = find.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?;
+    let found = find.query_row([], |row| Ok((row.get::<_, i64>(0)?, uint(row, 1)?))).optional()?;
     let Some((mailbox, through)) = found else { return Ok(false) };
-    let mut select = connection.prepare_cached(
-        "SELECT id, coalesce(length(body), 0)
-         FROM envelopes
-         WHERE mailbox = ?1 AND seq <= ?2
-         ORDER BY seq
-         LIMIT ?3",
-    )?;
-    let rows = select.query_and_then([mailbox, through, int(budget.rows() as u64 + 1)], |row| -> Result<(i64, u64)> {
-        Ok((row.get(0)?, uint(row, 1)?))
+    let mut seqs = Vec::new();
+    places::walk(connection, mailbox, 0, through, |place| {
+        seqs.push(place.seq);
+        Ok(seqs.len() <= budget.rows())
     })?;
-    for row in rows.collect::<Result<Vec<_>>>()? {
+    for seq in seqs {
         if !budget.take() {
             return Ok(true);
         }
-        delete_row(tx, row.0, row.1)?;
+        if let Some(bytes) = rows::delete(connection, mailbox, seq)? {
+            tx.removed(1, bytes);
+        }
     }
     let mut stay = connection.prepare_cached(
         "UPDATE mailboxes
@@ -217,17 +215,6 @@ fn account_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
     )?;
     delete.execute([account])?;
     Ok(true)
-}
-
-/// Removes one row of envelopes, with so many bytes of body.
-pub(super) fn delete_row(tx: &mut Tx<'_>, id: i64, bytes: u64) -> Result<()> {
-    let mut delete = tx.connection.prepare_cached(
-        "DELETE FROM envelopes
-         WHERE id = ?1",
-    )?;
-    delete.execute([id])?;
-    tx.removed(1, bytes);
-    Ok(())
 }
 
 /// So many envelopes of a mailbox are lost to its device, the highest being `through`.

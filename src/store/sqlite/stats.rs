@@ -109,9 +109,18 @@ fn length(file: &std::path::Path) -> u64 {
 
 /// Rows that nobody sees any more and that wait for their slice.
 const ENVELOPES_LEFT: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
-     FROM mailboxes
-     JOIN envelopes ON envelopes.mailbox = mailboxes.id AND envelopes.seq <= mailboxes.gone_through
-     WHERE mailboxes.gone_through IS NOT NULL";
+     FROM (
+       SELECT envelope
+       FROM mailboxes
+       JOIN filed ON filed.mailbox = mailboxes.id AND filed.seq <= mailboxes.gone_through
+       WHERE mailboxes.gone_through IS NOT NULL
+       UNION ALL
+       SELECT envelope
+       FROM mailboxes
+       JOIN fresh ON fresh.mailbox = mailboxes.id AND fresh.seq <= mailboxes.gone_through
+       WHERE mailboxes.gone_through IS NOT NULL
+     )
+     JOIN envelopes ON envelopes.id = envelope";
 const TOKENS_LEFT: &str = "SELECT count(*)
      FROM accounts
      JOIN tokens ON tokens.account = accounts.id

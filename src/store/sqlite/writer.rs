@@ -9,10 +9,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::fate::{Fate, Fault};
 use super::memory::Memory;
+use super::places::Filing;
 use super::queue::{Queue, Turn};
 use super::routes::Routes;
 use super::slices::{self, Budget};
@@ -36,6 +38,8 @@ pub(super) struct Effects {
     /// Accounts and tokens whose routes changed.
     pub(super) accounts: Vec<i64>,
     pub(super) tokens: Vec<TokenHash>,
+    /// Rows of `fresh` added.
+    pub(super) placed: u64,
     /// Rows of envelopes added, less those removed, and their bodies' bytes.
     pub(super) envelopes: i64,
     pub(super) bytes: i64,
@@ -93,6 +97,9 @@ pub(super) struct Writer {
     /// Pages of log at which the next checkpoint is tried.
     checkpoint_at: u64,
     leftovers: bool,
+    filing: Filing,
+    /// Where answers are given: woken from there, a batch's waiters cost one call to the system and not one each.
+    runtime: Option<Handle>,
 }
 
 impl Writer {
@@ -115,6 +122,8 @@ impl Writer {
             checkpoint_at: LOG_PAGES_MAX,
             // A crash may have left some.
             leftovers: true,
+            filing: Filing::default(),
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -159,11 +168,13 @@ impl Writer {
         if !batch.is_empty() {
             self.commit_batch(batch)?;
         }
-        if self.leftovers {
-            let (slice, mut answer) = job(|tx| slices::leftovers(tx, &mut Budget::new()));
+        // Without room or behind a lock the rest is left to the next purge.
+        if std::mem::take(&mut self.leftovers) {
+            let (slice, _) = job(|tx| {
+                tx.effects.leftovers |= slices::leftovers(tx, &mut Budget::new())?;
+                Ok(())
+            });
             self.commit_batch(&mut vec![slice])?;
-            // Without room or behind a lock it is left to the next purge.
-            self.leftovers = answer.try_recv().is_ok_and(|more| more == Ok(true));
         }
         let overdue = self.truncate_by.is_some_and(|by| Instant::now() >= by);
         if truncate || idle || overdue {
@@ -183,7 +194,12 @@ impl Writer {
     fn commit_batch(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<()> {
         let refusal = match self.transaction(batch) {
             Ok(()) => {
-                answer_all(batch, &Ok(()));
+                let batch = std::mem::take(batch);
+                match &self.runtime {
+                    // A runtime that ends drops them unanswered, and nobody is left to ask.
+                    Some(runtime) => drop(runtime.spawn(async move { answer_all(batch, &Ok(())) })),
+                    None => answer_all(batch, &Ok(())),
+                }
                 return Ok(());
             }
             Err(error) => self.fate.judge(&error),
@@ -192,7 +208,7 @@ impl Writer {
             StoreError::Failed(_) => return Err(refusal),
             StoreError::Full => {}
             refusal => {
-                answer_all(batch, &Err(refusal));
+                answer_all(std::mem::take(batch), &Err(refusal));
                 return Ok(());
             }
         }
@@ -203,7 +219,7 @@ impl Writer {
                 batch.append(&mut alone);
                 return outcome;
             }
-            answer_all(&mut alone, &outcome);
+            answer_all(alone, &outcome);
         }
         Ok(())
     }
@@ -217,6 +233,7 @@ impl Writer {
         let outcome = self.run_jobs(jobs, &mut effects);
         if let Err(error) = outcome {
             self.memory.undo();
+            self.filing.undo();
             if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
                 self.connection.execute_batch("ROLLBACK")?;
             }
@@ -240,7 +257,9 @@ impl Writer {
         let connection = &self.connection;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for job in jobs.iter_mut() {
+            let (accounts, tokens) = (effects.accounts.len(), effects.tokens.len());
             job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
+            self.memory.targets.changed(&effects.tokens[tokens..], effects.accounts.len() > accounts);
             // A full database may have rolled everything back without an error of this job's: it must not go on alone.
             if connection.is_autocommit() {
                 return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None));
@@ -253,6 +272,7 @@ impl Writer {
             )?;
             count.execute([effects.envelopes, effects.bytes])?;
         }
+        self.filing.step(connection, effects.placed)?;
         #[cfg(feature = "sabotage")]
         if effects.envelopes > 0 && crate::sabotage::on("answer_before_commit") {
             jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
@@ -288,12 +308,12 @@ impl Writer {
     }
 
     /// Answers nothing but the failure, and leaves the file as it is: closing the connection would write once more.
-    fn give_up(self, mut batch: Vec<Box<dyn Job>>, message: String) {
+    fn give_up(self, batch: Vec<Box<dyn Job>>, message: String) {
         self.queue.close();
         let failed = StoreError::Failed(message);
-        answer_all(&mut batch, &Err(failed.clone()));
-        while let Turn::Work(mut batch, truncations) = self.queue.next(Some(Duration::ZERO)) {
-            answer_all(&mut batch, &Err(failed.clone()));
+        answer_all(batch, &Err(failed.clone()));
+        while let Turn::Work(batch, truncations) = self.queue.next(Some(Duration::ZERO)) {
+            answer_all(batch, &Err(failed.clone()));
             for truncation in truncations {
                 let _ = truncation.send(Err(failed.clone()));
             }
@@ -302,8 +322,8 @@ impl Writer {
     }
 }
 
-fn answer_all(jobs: &mut Vec<Box<dyn Job>>, committed: &Result<()>) {
-    for job in jobs.drain(..) {
+fn answer_all(jobs: Vec<Box<dyn Job>>, committed: &Result<()>) {
+    for job in jobs {
         job.answer(committed.clone());
     }
 }
@@ -323,5 +343,5 @@ const GAP: Duration = Duration::from_secs(1);
 const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
 /// A reader kept the log from being truncated: the next attempt, which may stall the writer again, comes so much later.
 const READER_IN_THE_WAY: Duration = Duration::from_secs(3);
-/// 2 MiB of log: small checkpoints, short stalls.
-const LOG_PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;
+/// 8 MiB of log: a page that many commits write goes to the file once, and a checkpoint still takes some milliseconds.
+const LOG_PAGES_MAX: u64 = (8 << 20) / open::PAGE_BYTES;

@@ -22,7 +22,7 @@ impl Peer for Sqlite {
     }
 
     fn settings(&self) -> &'static str {
-        "one thread, restante's schema and pragmas, its checkpoints every 2 MiB of log; as many rows a commit as there would be \
+        "one thread, restante's schema and pragmas, its checkpoints every 8 MiB of log; as many rows a commit as there would be \
          connections, 128 at most"
     }
 
@@ -68,7 +68,14 @@ fn insert(connection: &Connection, batch: usize, length: Duration, next: &mut us
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![mailbox, seq, 1_800_000_000_i64, tag, checksum, wrap, body])?;
+            connection
+                .prepare_cached("INSERT INTO fresh (mailbox, seq, envelope) VALUES (?1, ?2, ?3)")?
+                .execute(params![mailbox, seq, connection.last_insert_rowid()])?;
             *next += 1;
+            if *next % FRESH_MAX == 0 {
+                connection.prepare_cached("INSERT INTO filed SELECT mailbox, seq, envelope FROM fresh ORDER BY mailbox, seq")?.execute([])?;
+                connection.prepare_cached("DELETE FROM fresh")?.execute([])?;
+            }
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
         if LOG_PAGES.get() >= LOG_PAGES_MAX {
@@ -95,5 +102,7 @@ thread_local! {
 
 /// As in the relay's store.
 const PAGE_BYTES: i32 = 8_192;
-const LOG_PAGES_MAX: i32 = (2 << 20) / PAGE_BYTES;
+const LOG_PAGES_MAX: i32 = (8 << 20) / PAGE_BYTES;
 const BATCH_MAX: usize = 128;
+/// Rows after which the relay, too, moves their places to the large table.
+const FRESH_MAX: usize = 2_048;

@@ -138,6 +138,8 @@ async fn rows_are_shown_as_they_lie_there() {
         "devices",
         "envelopes",
         "factors",
+        "filed",
+        "fresh",
         "handles",
         "mailboxes",
         "notice",

@@ -1,0 +1,234 @@
+//! Where a mailbox's envelopes lie: the tables `fresh` and `filed`, which stand in for one index over mailbox and seq.
+//!
+//! Envelopes come one here, one there. In one index nearly every send would change a page of its own, and a commit writes
+//! whole pages: 8 KiB for an envelope of one. So a send adds to `fresh`, whose few pages all sends of a commit share, and from
+//! there the rows go over to `filed` many at a time and in its order. What is acknowledged soon never gets there.
+
+use rusqlite::{Connection, OptionalExtension, Result};
+
+use super::values::{int, uint};
+
+/// Where one envelope lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) seq: u64,
+    /// Its row in `envelopes`.
+    pub(super) envelope: i64,
+}
+
+pub(super) fn add(connection: &Connection, mailbox: i64, seq: u64, envelope: i64) -> Result<()> {
+    let mut add = connection.prepare_cached(
+        "INSERT INTO fresh (mailbox, seq, envelope)
+         VALUES (?1, ?2, ?3)",
+    )?;
+    add.execute([mailbox, int(seq), envelope])?;
+    Ok(())
+}
+
+/// Gives where it was.
+pub(super) fn remove(connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<i64>> {
+    let mut fresh = connection.prepare_cached(
+        "DELETE FROM fresh
+         WHERE mailbox = ?1 AND seq = ?2
+         RETURNING envelope",
+    )?;
+    let removed = fresh.query_row([mailbox, int(seq)], |row| row.get(0)).optional()?;
+    if removed.is_some() {
+        return Ok(removed);
+    }
+    let mut filed = connection.prepare_cached(
+        "DELETE FROM filed
+         WHERE mailbox = ?1 AND seq = ?2
+         RETURNING envelope",
+    )?;
+    filed.query_row([mailbox, int(seq)], |row| row.get(0)).optional()
+}
+
+/// The places of a mailbox from after `after` up to `through`, by seq, one by one until `each` says that it is enough.
+pub(super) fn walk(
+    connection: &Connection,
+    mailbox: i64,
+    after: u64,
+    through: u64,
+    mut each: impl FnMut(Place) -> Result<bool>,
+) -> Result<()> {
+    let mut select = connection.prepare_cached(
+        "SELECT seq, envelope
+         FROM filed
+         WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
+         UNION ALL
+         SELECT seq, envelope
+         FROM fresh
+         WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
+         ORDER BY seq",
+    )?;
+    let mut rows = select.query([mailbox, int(after), int(through)])?;
+    while let Some(row) = rows.next()? {
+        if !each(Place { seq: uint(row, 0)?, envelope: row.get(1)? })? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How many envelopes of a mailbox wait, with the bytes of their bodies.
+pub(super) fn waiting(connection: &Connection, mailbox: i64, now: u64) -> Result<(u64, u64)> {
+    let mut count = connection.prepare_cached(
+        "SELECT count(*), coalesce(sum(length(body)), 0)
+         FROM (
+           SELECT envelope, seq FROM filed WHERE mailbox = ?1
+           UNION ALL
+           SELECT envelope, seq FROM fresh WHERE mailbox = ?1
+         ) AS places
+         JOIN envelopes ON envelopes.id = envelope
+         WHERE places.seq > (SELECT coalesce(gone_through, 0) FROM mailboxes WHERE id = ?1)
+           AND expires_at > ?2",
+    )?;
+    count.query_row([mailbox, int(now)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))
+}
+
+/// The writer's passes over `fresh`.
+#[derive(Default)]
+pub(super) struct Filing {
+    /// Rows of `fresh` at most; none where that is not known.
+    fresh: Option<u64>,
+    /// Where the pass that is under way has come to.
+    reached: Option<(i64, i64)>,
+}
+
+impl Filing {
+    /// A transaction that added so many rows is about to be committed: moves a slice of them, if that is due.
+    pub(super) fn step(&mut self, connection: &Connection, added: u64) -> Result<()> {
+        self.fresh = self.fresh.map(|fresh| fresh + added);
+        if self.reached.is_none() && self.fresh.is_none_or(|fresh| fresh > FRESH_MAX) {
+            // Many that were counted may be gone again.
+            let fresh = connection.prepare_cached("SELECT count(*) FROM fresh")?.query_row([], |row| uint(row, 0))?;
+            self.fresh = Some(fresh);
+            self.reached = (fresh > FRESH_MAX).then_some((i64::MIN, i64::MIN));
+        }
+        if let Some(reached) = self.reached {
+            self.reached = slice(connection, reached)?;
+        }
+        Ok(())
+    }
+
+    /// The transaction was undone: nothing that is remembered of it holds.
+    pub(super) fn undo(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Moves the next rows after `reached`; gives where it has come to, nothing at the end.
+fn slice(connection: &Connection, reached: (i64, i64)) -> Result<Option<(i64, i64)>> {
+    let mut last = connection.prepare_cached(
+        "SELECT mailbox, seq
+         FROM fresh
+         WHERE (mailbox, seq) > (?1, ?2)
+         ORDER BY mailbox, seq
+         LIMIT 1 OFFSET ?3",
+    )?;
+    let last = last.query_row((reached.0, reached.1, FILED_A_SLICE - 1), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let through = last.unwrap_or((i64::MAX, i64::MAX));
+    let range = [reached.0, reached.1, through.0, through.1];
+    // Where a damaged file holds the place already, the newer one is right.
+    let mut file = connection.prepare_cached(
+        "INSERT OR REPLACE INTO filed (mailbox, seq, envelope)
+         SELECT mailbox, seq, envelope
+         FROM fresh
+         WHERE (mailbox, seq) > (?1, ?2) AND (mailbox, seq) <= (?3, ?4)
+         ORDER BY mailbox, seq",
+    )?;
+    file.execute(range)?;
+    let mut leave = connection.prepare_cached(
+        "DELETE FROM fresh
+         WHERE (mailbox, seq) > (?1, ?2) AND (mailbox, seq) <= (?3, ?4)",
+    )?;
+    leave.execute(range)?;
+    Ok(last)
+}
+
+/// Rows of `fresh` from which on a pass begins: some six pages of it.
+const FRESH_MAX: u64 = 2_048;
+/// Rows that one commit moves, beside its own work: below a millisecond.
+const FILED_A_SLICE: i64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> Connection {
+        #[expect(clippy::disallowed_methods, reason = "in memory, for these tables alone")]
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(include_str!("../../../schema.sql")).expect("the schema");
+        connection
+    }
+
+    fn count(connection: &Connection, table: &str) -> u64 {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| uint(row, 0)).expect("a number")
+    }
+
+    fn seqs(connection: &Connection, mailbox: i64, after: u64, through: u64, max: usize) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        let walked = walk(connection, mailbox, after, through, |place| {
+            assert_eq!(place.envelope, mailbox * 1_000_000 + int(place.seq));
+            seqs.push(place.seq);
+            Ok(seqs.len() < max)
+        });
+        walked.expect("places");
+        seqs
+    }
+
+    /// Sends come in commits of 30, to 100 mailboxes in turn.
+    #[test]
+    fn what_came_goes_over_a_slice_at_a_time_and_is_found_on_both_sides() {
+        let (connection, mut filing) = (database(), Filing::default());
+        let mut largest = 0;
+        for at in 0..9_000_u64 {
+            let (mailbox, seq) = (int(at % 100), at / 100 + 1);
+            add(&connection, mailbox, seq, mailbox * 1_000_000 + int(seq)).expect("a place");
+            if at % 30 == 29 {
+                filing.step(&connection, 30).expect("a step");
+                largest = largest.max(count(&connection, "fresh"));
+            }
+        }
+        assert_eq!(count(&connection, "fresh") + count(&connection, "filed"), 9_000);
+        assert!(count(&connection, "filed") > 5_000, "passes went by");
+        assert!(largest < FRESH_MAX + 10 * 30, "{largest}: a pass is over before much has come");
+        for mailbox in [0, 50, 99] {
+            assert_eq!(seqs(&connection, mailbox, 0, u64::MAX, usize::MAX), (1..=90).collect::<Vec<_>>());
+            assert_eq!(seqs(&connection, mailbox, 40, 80, 3), [41, 42, 43]);
+            for seq in [1, 90] {
+                assert_eq!(remove(&connection, mailbox, seq), Ok(Some(mailbox * 1_000_000 + int(seq))));
+                assert_eq!(remove(&connection, mailbox, seq), Ok(None));
+            }
+            assert_eq!(seqs(&connection, mailbox, 0, u64::MAX, usize::MAX), (2..=89).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn places_are_read_in_order_without_sorting() {
+        let connection = database();
+        let plan = "EXPLAIN QUERY PLAN
+                    SELECT seq, envelope FROM filed WHERE mailbox = 1 AND seq > 2 AND seq <= 3
+                    UNION ALL
+                    SELECT seq, envelope FROM fresh WHERE mailbox = 1 AND seq > 2 AND seq <= 3
+                    ORDER BY seq";
+        let mut plan = connection.prepare(plan).expect("a plan");
+        let steps = plan.query_map([], |row| row.get::<_, String>(3)).expect("steps");
+        let steps: Vec<String> = steps.collect::<Result<_>>().expect("steps");
+        assert!(steps.iter().any(|step| step.contains("MERGE")), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN")), "{steps:?}");
+    }
+
+    #[test]
+    fn what_is_acknowledged_soon_is_never_filed() {
+        let (connection, mut filing) = (database(), Filing::default());
+        for at in 0..20_000 {
+            add(&connection, 1, at, 1_000_000 + int(at)).expect("a place");
+            assert!(remove(&connection, 1, at).expect("removed").is_some());
+            filing.step(&connection, 1).expect("a step");
+        }
+        assert_eq!((count(&connection, "fresh"), count(&connection, "filed")), (0, 0));
+        assert!(filing.fresh.is_some_and(|fresh| fresh <= FRESH_MAX), "counted anew each time that it seemed much");
+    }
+}
