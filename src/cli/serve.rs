@@ -104,7 +104,9 @@ fn log(config: &Config) -> Result<(), ConfigError> {
     // An error means that a test of this process has set one before; that one will do.
     let _ = match config.log.format {
         LogFormat::Text => builder.with_ansi(output::colour_on_stderr()).finish().with(filter_fn(may_be_said)).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).finish().with(filter_fn(may_be_said)).try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_current_span(false).finish().with(filter_fn(may_be_said)).try_init()
+        }
     };
     Ok(())
 }

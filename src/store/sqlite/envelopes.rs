@@ -11,11 +11,11 @@ use super::places;
 use super::queue::Lane;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
-use super::values::{int, uint};
+use super::values::{blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
-use crate::protocol::envelopes::{Envelope, Gap, SEQ_END};
+use crate::protocol::envelopes::{Envelope, Gap, ListName, SEQ_END};
 use crate::protocol::tokens::TokenKind;
-use crate::protocol::{Bytes, DeviceId, Seq};
+use crate::protocol::{Bytes, DeviceId, Seq, TokenHash};
 use crate::store::{Acked, Enqueue, Enqueued, Envelopes, Result, StoreError, Waiting};
 
 #[async_trait]
@@ -45,9 +45,43 @@ impl Envelopes for SqliteStore {
     }
 }
 
+/// What a send needs to know of its token.
+struct Token {
+    account: i64,
+    kind: TokenKind,
+    expires_at: Option<u64>,
+    envelopes_max: Option<u64>,
+    used_tag: Option<[u8; 16]>,
+    uses_left: Option<u64>,
+    list: ListName,
+    suspended: bool,
+}
+
+fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Token>> {
+    let mut find = connection.prepare_cached(
+        "SELECT tokens.account, kind, expires_at, envelopes_max, used_tag, epoch, version, uses_left, suspended
+         FROM tokens
+         JOIN accounts ON accounts.id = tokens.account
+         WHERE tokens.hash = ?1 AND accounts.account IS NOT NULL",
+    )?;
+    let token = find.query_row([hash.as_bytes()], |row| {
+        Ok(Token {
+            account: row.get(0)?,
+            kind: kind(row, 1)?,
+            expires_at: uint_or_none(row, 2)?,
+            envelopes_max: uint_or_none(row, 3)?,
+            used_tag: blob_or_none(row, 4)?,
+            list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
+            uses_left: uint_or_none(row, 7)?,
+            suspended: row.get(8)?,
+        })
+    });
+    token.optional()
+}
+
 fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     let connection = tx.connection;
-    let Some(token) = tx.memory.targets.token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
+    let Some(token) = find_token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
     let once = token.kind == TokenKind::Once;
     let used_up = once && token.used_tag.is_some_and(|tag| tag != send.once_tag);
     if used_up || token.expires_at.is_some_and(|expires_at| expires_at <= send.now) {
@@ -61,7 +95,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     }
     let mut mailboxes = Vec::with_capacity(send.envelopes.len());
     for envelope in &send.envelopes {
-        match tx.memory.targets.mailbox(connection, &envelope.device)? {
+        match mailbox_of(connection, &envelope.device)? {
             Some((mailbox, account)) if account == token.account => mailboxes.push(mailbox),
             _ => return Ok(Enqueued::ListChanged),
         }

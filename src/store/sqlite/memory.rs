@@ -1,5 +1,5 @@
 //! What the writer knows without asking the database: each mailbox's next seq, count, bytes, tags and token shares, and the
-//! tags of envelopes lately gone; and of tokens and devices where a send goes.
+//! tags of envelopes lately gone.
 //!
 //! It is the only one who writes, so what it loaded stays true until a batch fails; then what the batch touched is dropped
 //! and loaded again. Which token an envelope came by is known here alone, and forgotten with the process.
@@ -10,7 +10,6 @@ use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Settings;
-use super::targets::Targets;
 use super::values::{blob, int, uint};
 use crate::protocol::TokenHash;
 
@@ -23,7 +22,6 @@ pub(super) struct Memory {
     held_max: usize,
     touched: Vec<i64>,
     pub(super) repeats: Repeats,
-    pub(super) targets: Targets,
     pub(super) limits: MailboxLimits,
 }
 
@@ -78,7 +76,6 @@ impl Memory {
             held_max: settings.mailbox_cache_max,
             touched: Vec::new(),
             repeats: Repeats { secs: settings.repeats_secs, max: settings.repeats_max, ..Repeats::default() },
-            targets: Targets::new(),
             limits: MailboxLimits {
                 envelopes_max: settings.mailbox_envelopes_max,
                 bytes_max: settings.mailbox_bytes_max,
@@ -112,7 +109,6 @@ impl Memory {
         for id in std::mem::take(&mut self.touched) {
             self.drop_mailbox(id);
         }
-        self.targets.forget();
     }
 
     /// A batch is on disk: makes room again, the mailboxes longest unused going first.

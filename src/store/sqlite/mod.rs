@@ -28,7 +28,6 @@ mod rows;
 mod slices;
 mod slots;
 mod stats;
-mod targets;
 mod tokens;
 mod values;
 mod writer;

@@ -257,9 +257,7 @@ impl Writer {
         let connection = &self.connection;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for job in jobs.iter_mut() {
-            let (accounts, tokens) = (effects.accounts.len(), effects.tokens.len());
             job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
-            self.memory.targets.changed(&effects.tokens[tokens..], effects.accounts.len() > accounts);
             // A full database may have rolled everything back without an error of this job's: it must not go on alone.
             if connection.is_autocommit() {
                 return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None));
@@ -343,5 +341,5 @@ const GAP: Duration = Duration::from_secs(1);
 const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
 /// A reader kept the log from being truncated: the next attempt, which may stall the writer again, comes so much later.
 const READER_IN_THE_WAY: Duration = Duration::from_secs(3);
-/// 8 MiB of log: a page that many commits write goes to the file once, and a checkpoint still takes some milliseconds.
-const LOG_PAGES_MAX: u64 = (8 << 20) / open::PAGE_BYTES;
+/// 2 MiB of log: small checkpoints, short stalls.
+const LOG_PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;

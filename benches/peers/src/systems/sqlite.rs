@@ -22,7 +22,7 @@ impl Peer for Sqlite {
     }
 
     fn settings(&self) -> &'static str {
-        "one thread, restante's schema and pragmas, its checkpoints every 8 MiB of log; as many rows a commit as there would be \
+        "one thread, restante's schema and pragmas, its checkpoints every 2 MiB of log; as many rows a commit as there would be \
          connections, 128 at most"
     }
 
@@ -102,7 +102,7 @@ thread_local! {
 
 /// As in the relay's store.
 const PAGE_BYTES: i32 = 8_192;
-const LOG_PAGES_MAX: i32 = (8 << 20) / PAGE_BYTES;
+const LOG_PAGES_MAX: i32 = (2 << 20) / PAGE_BYTES;
 const BATCH_MAX: usize = 128;
 /// Rows after which the relay, too, moves their places to the large table.
 const FRESH_MAX: usize = 2_048;
