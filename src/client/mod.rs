@@ -53,6 +53,9 @@ mod factor;
 mod handle;
 mod http;
 mod invites;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod judged;
 mod kept;
 mod keys;
 mod knocks;

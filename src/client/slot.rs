@@ -47,15 +47,19 @@ impl Slot {
         plain.extend_from_slice(&(json.len() as u32).to_be_bytes());
         plain.extend_from_slice(json);
         plain.resize(size - OVERHEAD, 0);
-        Some(Locker::new(&self.key).lock(random::bytes(), &slot_aad(&self.id, version), &plain))
+        Some(self.locker().lock(random::bytes(), &slot_aad(&self.id, version), &plain))
     }
 
     /// What was locked for this slot and version.
     pub(super) fn opened(&self, version: u64, content: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let plain = Locker::new(&self.key).unlock(&slot_aad(&self.id, version), content)?;
+        let plain = self.locker().unlock(&slot_aad(&self.id, version), content)?;
         let (length, rest) = plain.split_first_chunk::<LENGTH>()?;
         let (json, padding) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         padding.iter().all(|byte| *byte == 0).then(|| Zeroizing::new(json.to_vec()))
+    }
+
+    pub(super) fn locker(&self) -> Locker {
+        Locker::new(&self.key)
     }
 }
 

@@ -71,9 +71,26 @@ limits! {
 impl Limits {
     /// The largest request body: a send to every device at 16 KiB, in base64url and JSON.
     pub fn request_bytes_max(&self) -> u64 {
-        self.devices_max * SEALED_JSON_BYTES_MAX + 4_096
+        self.devices_max.saturating_mul(SEALED_JSON_BYTES_MAX).saturating_add(4_096)
     }
 }
 
 /// One element of `sealed`: 16,384 bytes are 21,846 characters, a device id 43, the rest is JSON's punctuation.
 const SEALED_JSON_BYTES_MAX: u64 = 22_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A relay with `devices_max = 9223372036854775807` panicked before it could say that ten is the most, or, where overflow
+    /// goes unnoticed, reckoned with a largest request of no size. The corpus of the fuzz target `config` found it.
+    #[test]
+    fn the_largest_request_is_never_less_than_what_the_devices_need() {
+        for devices_max in [u64::MAX, i64::MAX as u64] {
+            let limits = Limits { devices_max, ..Limits::default() };
+            assert_eq!(limits.request_bytes_max(), u64::MAX);
+            assert_eq!(limits.table()["request_bytes_max"], u64::MAX);
+        }
+        assert_eq!(Limits::default().request_bytes_max(), 224_096);
+    }
+}

@@ -3,6 +3,7 @@
 //! `src/client/vectors.rs`.
 
 mod file;
+mod wycheproof;
 
 use file::{Case, Vectors};
 use restante::crypto::{derive, exchange, seal, sign, wrap};

@@ -1,0 +1,13 @@
+//! Bytes as an acknowledgement, and as the query of a receive.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code)]
+#[path = "../../tests/it/fuzz/requests.rs"]
+mod requests;
+
+fuzz_target!(|bytes: &[u8]| {
+    requests::ack(bytes);
+});
