@@ -7,6 +7,10 @@ use rustix::process::{Resource, Rlimit, setrlimit, umask};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::config::ConfigArgs;
 use super::{output, units};
@@ -87,24 +91,30 @@ fn log(config: &Config) -> Result<(), ConfigError> {
         Ok(text) if !text.is_empty() => ("environment RESTANTE_LOG", text),
         _ => ("log.level", config.log.level.clone()),
     };
-    // The scheduler's own news is of no use to an operator.
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(format!("{text},tokio_cron_scheduler=warn")).map_err(|error| Problem {
-            key: None,
-            origin: origin.into(),
-            message: format!("`{text}` does not say what to log: {error}"),
-            excerpt: None,
-            hint: Some("such as info, or info,restante::store=debug".into()),
-        })?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&text).map_err(|error| Problem {
+        key: None,
+        origin: origin.into(),
+        message: format!("`{text}` does not say what to log: {error}"),
+        excerpt: None,
+        hint: Some("such as info, or info,restante::store=debug".into()),
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A line that cannot be written, on a full disk, is lost: to say so on stderr would panic.
     let builder = builder.log_internal_errors(false);
     // An error means that a test of this process has set one before; that one will do.
     let _ = match config.log.format {
-        LogFormat::Text => builder.with_ansi(output::colour_on_stderr()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => builder.with_ansi(output::colour_on_stderr()).finish().with(filter_fn(may_be_said)).try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_current_span(false).finish().with(filter_fn(may_be_said)).try_init()
+        }
     };
     Ok(())
+}
+
+/// Whether a line may be written at all, whatever the operator asks for. Libraries say more than this relay may: at `trace` the
+/// WebSocket's writes every frame, with the session in it.
+fn may_be_said(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::WARN || line.target().split("::").next() == Some("restante")
 }
 
 /// What the process makes is the user's alone, and its memory is not written to disk when it fails.

@@ -23,6 +23,7 @@ mod hardship;
 mod jobs;
 mod keys;
 mod knocks;
+mod leaks;
 mod lies;
 mod lists;
 mod live;
