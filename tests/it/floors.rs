@@ -4,6 +4,7 @@
 //!
 //! In-file unit tests (`#[cfg(test)] mod`) may reach across floors; not even they name `crypto::seal` in the relay.
 
+mod documents;
 mod law;
 mod scan;
 
