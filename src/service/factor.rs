@@ -132,8 +132,15 @@ impl Relay {
     /// Refuses a session that is not elevated, where the account's second factor is on. Whatever a stolen phone could
     /// destroy asks this first.
     pub(crate) async fn elevated(&self, session: &Session) -> Result<()> {
-        if self.is_elevated(session) || self.inner.store.factor(session.account).await?.is_none() {
-            return Ok(());
+        if self.is_elevated(session) { Ok(()) } else { self.guarded(session).await.map(drop) }
+    }
+
+    /// The same, and the locked secret of the factor that is on: whoever changes it changes that one and no other, so that what
+    /// was asked while it was off does nothing to one that was turned on meanwhile.
+    async fn guarded(&self, session: &Session) -> Result<Option<[u8; LOCKED_SECRET_LENGTH]>> {
+        let kept = self.inner.store.factor(session.account).await?;
+        if kept.is_none() || self.is_elevated(session) {
+            return Ok(kept.map(|kept| kept.secret));
         }
         Err(Error::refused(
             ErrorCode::ElevationNeeded,
@@ -154,7 +161,7 @@ impl Relay {
     /// Turns the second factor on by a code of the secret that was generated last, in the place of any before, and elevates
     /// the session. Where another is on already, that is a change of it and takes an elevated session.
     pub async fn confirm_totp(&self, session: &Session, request: &CodeRequest) -> Result<ConfirmReply> {
-        self.elevated(session).await?;
+        let before = self.guarded(session).await?;
         let (factors, account) = (&self.inner.factors, session.account);
         if !factors.is_pending(&account, self.inner.clock.elapsed()) {
             return Err(not_generated());
@@ -165,9 +172,10 @@ impl Relay {
             let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| recovery_code(&self.fresh::<RECOVERY_CODE_BYTES>())).collect();
             let hashes = codes.iter().map(|code| recovery_code_hash(&account, &code.replace('-', ""))).collect();
             let kept = KeptFactor { secret: factors.locked(*self.fresh(), &account, &pending.secret), step };
-            match self.inner.store.put_factor(account, kept, hashes).await {
+            match self.inner.store.put_factor(account, before, kept, hashes).await {
                 Ok(true) => Ok(ConfirmReply { recovery_codes: codes }),
-                Ok(false) => Err(super::auth::no_session()),
+                // Another was turned on or off meanwhile.
+                Ok(false) => Err(not_generated()),
                 Err(error) => {
                     // What the authenticator was shown is good for another try, unless it was shown another since.
                     lock(&factors.pending).get_or_insert(account, || pending);
@@ -182,9 +190,10 @@ impl Relay {
 
     /// Turns the second factor off.
     pub async fn remove_totp(&self, session: &Session, _: &TotpRequest) -> Result<RemoveReply> {
-        self.elevated(session).await?;
+        let current = self.guarded(session).await?;
         self.inner.factors.forget(&session.account);
-        Ok(RemoveReply { removed: self.inner.store.remove_factor(session.account).await? })
+        let Some(secret) = current else { return Ok(RemoveReply { removed: false }) };
+        Ok(RemoveReply { removed: self.inner.store.remove_factor(session.account, secret).await? })
     }
 
     /// Elevates the session for five minutes, by a code that was not used before.

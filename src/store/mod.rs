@@ -199,8 +199,15 @@ pub const LOCKED_SECRET_LENGTH: usize = 12 + 20 + 16;
 /// Second factors: an account has one or none.
 #[async_trait]
 pub trait Factors: Send + Sync {
-    /// Puts a second factor in the place of any before, whose recovery codes go with it; false when there is no such account.
-    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool>;
+    /// Puts a second factor in the place of the one with the locked secret `before`, whose recovery codes go with it, or of none.
+    /// False, and nothing changed, when it is not so (any more), or there is no such account.
+    async fn put_factor(
+        &self,
+        account: AccountId,
+        before: Option<[u8; LOCKED_SECRET_LENGTH]>,
+        factor: KeptFactor,
+        recovery_codes: Vec<Hash>,
+    ) -> Result<bool>;
 
     /// The account's second factor.
     async fn factor(&self, account: AccountId) -> Result<Option<KeptFactor>>;
@@ -212,8 +219,8 @@ pub trait Factors: Send + Sync {
     /// Uses a recovery code up; true for the first.
     async fn use_recovery_code(&self, account: AccountId, hash: Hash) -> Result<bool>;
 
-    /// Turns it off, and its recovery codes are gone too; false when it was off.
-    async fn remove_factor(&self, account: AccountId) -> Result<bool>;
+    /// Turns the one with this locked secret off, and its recovery codes are gone too; false when it is not that one (any more).
+    async fn remove_factor(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH]) -> Result<bool>;
 
     /// Some account's locked secret, where there is any: by it the relay sees at its start whether it has the right key.
     async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>>;

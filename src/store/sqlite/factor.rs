@@ -12,9 +12,18 @@ use crate::store::{Factors, KeptFactor, LOCKED_SECRET_LENGTH, Result};
 
 #[async_trait]
 impl Factors for SqliteStore {
-    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool> {
+    async fn put_factor(
+        &self,
+        account: AccountId,
+        before: Option<[u8; LOCKED_SECRET_LENGTH]>,
+        factor: KeptFactor,
+        recovery_codes: Vec<Hash>,
+    ) -> Result<bool> {
         self.write(Lane::Urgent, 0, move |tx| {
             let Some(account) = find(tx.connection, &account)? else { return Ok(false) };
+            if current(tx.connection, account)? != before {
+                return Ok(false);
+            }
             slices::remove_factor(tx, account)?;
             let mut insert = tx.connection.prepare_cached(
                 "INSERT INTO factors (account, secret, step)
@@ -75,10 +84,10 @@ impl Factors for SqliteStore {
         .await
     }
 
-    async fn remove_factor(&self, account: AccountId) -> Result<bool> {
+    async fn remove_factor(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH]) -> Result<bool> {
         self.write(Lane::Urgent, 0, move |tx| match find(tx.connection, &account)? {
-            Some(account) => slices::remove_factor(tx, account),
-            None => Ok(false),
+            Some(account) if current(tx.connection, account)? == Some(secret) => slices::remove_factor(tx, account),
+            _ => Ok(false),
         })
         .await
     }
@@ -95,6 +104,16 @@ impl Factors for SqliteStore {
         })
         .await
     }
+}
+
+/// The locked secret of the one that is on.
+fn current(connection: &Connection, account: i64) -> SqlResult<Option<[u8; LOCKED_SECRET_LENGTH]>> {
+    let mut find = connection.prepare_cached(
+        "SELECT secret
+         FROM factors
+         WHERE account = ?1",
+    )?;
+    find.query_row([account], |row| blob(row, 0)).optional()
 }
 
 fn find(connection: &Connection, account: &AccountId) -> SqlResult<Option<i64>> {

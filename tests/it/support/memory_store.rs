@@ -333,13 +333,20 @@ impl Accounts for MemoryStore {
 
 #[async_trait]
 impl Factors for MemoryStore {
-    async fn put_factor(&self, account: AccountId, factor: KeptFactor, recovery_codes: Vec<Hash>) -> Result<bool> {
+    async fn put_factor(
+        &self,
+        account: AccountId,
+        before: Option<[u8; LOCKED_SECRET_LENGTH]>,
+        factor: KeptFactor,
+        recovery_codes: Vec<Hash>,
+    ) -> Result<bool> {
         let mut state = self.open()?;
-        let known = state.accounts.contains_key(&account);
-        if known {
+        let current = state.factors.get(&account).map(|(current, _)| current.secret);
+        let put = state.accounts.contains_key(&account) && current == before;
+        if put {
             state.factors.insert(account, (factor, recovery_codes.into_iter().collect()));
         }
-        Ok(known)
+        Ok(put)
     }
 
     async fn factor(&self, account: AccountId) -> Result<Option<KeptFactor>> {
@@ -360,8 +367,10 @@ impl Factors for MemoryStore {
         Ok(self.open()?.factors.get_mut(&account).is_some_and(|(_, codes)| codes.remove(&hash)))
     }
 
-    async fn remove_factor(&self, account: AccountId) -> Result<bool> {
-        Ok(self.open()?.factors.remove(&account).is_some())
+    async fn remove_factor(&self, account: AccountId, secret: [u8; LOCKED_SECRET_LENGTH]) -> Result<bool> {
+        let mut state = self.open()?;
+        let is_on = state.factors.get(&account).is_some_and(|(current, _)| current.secret == secret);
+        Ok(is_on && state.factors.remove(&account).is_some())
     }
 
     async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>> {
