@@ -70,7 +70,7 @@ pub(crate) struct Answer {
 /// Why the slots cannot be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Trouble {
+pub(crate) enum Trouble {
     RolledBack,
     Unreadable,
     TooLarge,
@@ -88,6 +88,11 @@ impl Kept {
     pub(super) fn begin_anew(&mut self) {
         self.answers.clear();
         self.undecided.clear();
+    }
+
+    /// What hinders, as of the last look.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.told
     }
 
     /// The parts that are not what stands in their slots, the last first: whoever reads the first finds the others in place.
@@ -194,20 +199,26 @@ impl Client {
         self.keep_what_is_due().await;
     }
 
-    /// Notices own changes that go with an anonymous send, and writes them after a random time: the request for it, which has a
-    /// session, would else tell the relay whose the other was. Until then they are safe in the profile. The bounds are those of
-    /// receipts.
+    /// Notices own changes that go with an anonymous send, or are nobody's business, and writes them after a random time: the request
+    /// for it, which has a session, would else tell the relay whose the other was, or when something was decided. Until then they
+    /// are safe in the profile. The bounds are those of receipts.
     pub(super) async fn keep_later(&mut self) {
         let now = self.clock.now();
         if !self.state.has_slot(now) {
             return;
         }
-        let changed = self.state.absorb(now) || self.state.kept.read_at == 0;
+        let changed = self.state.absorb(now) || !self.state.kept.unwritten().is_empty() || self.state.kept.read_at == 0;
         if changed && self.state.kept.due_at <= now {
             self.state.kept.due_at = now + self.state.drawn_delay();
         }
         self.save().ok();
         self.keep_what_was_held().await;
+    }
+
+    /// Brings everything into the slots, also what was held back: a device that is about to be let in is to find it there.
+    pub(super) async fn keep_now(&mut self) {
+        self.state.kept.due_at = 0;
+        self.keep().await;
     }
 
     /// Writes what was held back, if its time has come.

@@ -46,7 +46,7 @@ fn tokens<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<
 
 fn book() -> impl Strategy<Value = Book> {
     let is = prop_oneof![3 => here(), 1 => (0..3_u64).prop_map(Presence::Gone)];
-    let contacts = people((1..3_u32, is).prop_map(|(life, is)| Entry { life, is }));
+    let contacts = people((1..3_u64, is).prop_map(|(life, is)| Entry { life, is }));
     let invites = tokens((0..2_u8, option::of((0..3_u64, device()))).prop_map(|(name, closed)| {
         let name = Some(format!("i{name}"));
         Offer { name, contact: TokenHash([0; 32]), expires_at: 9, closed }
