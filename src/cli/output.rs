@@ -62,6 +62,18 @@ pub(super) fn ask(prompt: &str) {
     let _ = write!(io::stderr(), "{prompt}");
 }
 
+/// Asks a question on stderr that `y` or `yes` answers; none where stdin is no terminal.
+#[cfg(feature = "client")]
+pub(super) fn confirmed(question: &str) -> io::Result<Option<bool>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    ask(question);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
+}
+
 /// Says what failed, and what to do about it.
 pub(super) fn error(message: &str, hint: Option<&str>) {
     let (red, cyan, plain) = if colour_on_stderr() { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };

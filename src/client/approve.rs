@@ -48,6 +48,7 @@ impl Client {
         if !self.state.holds_list_key() {
             return Err(no_list_key());
         }
+        self.keep_now().await;
         let entry = code.entry.clone();
         self.change_list(|entries| add(entries, &entry)).await?;
         let own = self.state.account;
@@ -65,7 +66,8 @@ impl Client {
         Ok(entry.device)
     }
 
-    fn check_code(&self, code: &LinkCode) -> Result<()> {
+    /// Refuses a code that [`approve`](Client::approve) would refuse, as far as this device can tell alone.
+    pub fn check_code(&self, code: &LinkCode) -> Result<()> {
         if code.relay != self.state.relay.key {
             let hint = "give `client link` on the new device the line that `link invite` prints on this one";
             return Err(Error::asked(format!("the code is for another relay ({})", code.relay.fingerprint()), hint));

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::Client;
 use super::error::{Error, Result};
 use super::event::What;
+use super::handle::HandleKeys;
 use super::http::NOTHING;
+use super::kept::Trouble;
 use super::lists::{self, Succession};
 use super::session::info;
 use crate::protocol::TokenHash;
@@ -44,7 +46,7 @@ pub struct Check {
 }
 
 impl Client {
-    /// Looks at everything: reach, clock, key, login, list, prekey, mailbox, tokens, queue. Stops where the rest cannot be
+    /// Looks at everything: reach, clock, key, login, list, prekey, mailbox, tokens, book, handle, queue. Stops where the rest cannot be
     /// looked at. Changes nothing, but that a notice of the operator waits to be shown.
     pub async fn doctor(&mut self) -> Result<Vec<Check>> {
         let _lock = self.enter().await?;
@@ -75,6 +77,8 @@ impl Client {
         checks.push(self.list_check(&account));
         checks.extend(self.device_checks(&account, now));
         checks.push(self.token_check().await?);
+        checks.push(self.slot_check());
+        checks.extend(self.handle_check(&account).await);
         checks.push(match self.state.outbox.len() {
             0 => ok("queue", "nothing waits to be sent".into()),
             n => warn("queue", format!("{n} messages wait to be sent"), "`restante client receive` tries again"),
@@ -121,6 +125,52 @@ impl Client {
                     fix: Some(fix.into()),
                 },
             },
+        }
+    }
+
+    /// Whether the relay has the handle that the own devices know of; nothing where neither has one.
+    async fn handle_check(&self, account: &AccountReply) -> Option<Check> {
+        let there = account.handles.iter().find(|handle| handle.held_until.is_none()).map(|handle| handle.hash);
+        let Some(name) = self.handle() else {
+            let found = "the relay has one that this device does not know".into();
+            return there
+                .map(|_| warn("handle", found, "`restante client handle set NAME` takes one anew, `release` gives it up"));
+        };
+        let own = HandleKeys::derive(name, &self.state.relay.key).await.ok()?.hash;
+        Some(match there {
+            Some(there) if there == own => ok("handle", format!("{name} leads to you")),
+            _ => {
+                let found =
+                    format!("{name} does not lead to you at the relay: it lost data, or two devices changed it at once");
+                warn("handle", found, "`restante client handle set NAME` takes it again")
+            }
+        })
+    }
+
+    /// What the last look at the slots found.
+    fn slot_check(&self) -> Check {
+        match self.state.kept.trouble() {
+            None if !self.state.has_slot(self.clock.now()) => warn(
+                "book",
+                "nothing is kept together with your other devices".into(),
+                "the relay or this profile is of before there was such a thing",
+            ),
+            None => ok("book", "your devices keep contacts and settings together".into()),
+            Some(Trouble::RolledBack) => {
+                let found = "the relay shows an older copy of contacts and settings, which is refused".into();
+                let fix = "ask its operator; if it was restored from a backup: `restante client doctor --accept-rollback`";
+                Check { name: "book", health: Health::Fail, found, fix: Some(fix.into()) }
+            }
+            Some(Trouble::Unreadable) => {
+                let found = "what the relay shows as contacts and settings of your devices does not open".into();
+                let fix = "a newer version may have written it; else ask the relay's operator";
+                Check { name: "book", health: Health::Fail, found, fix: Some(fix.into()) }
+            }
+            Some(Trouble::TooLarge) => warn(
+                "book",
+                "you have more contacts than the relay keeps for your devices; new ones are on this one alone".into(),
+                "`revoke` some, and it goes on by itself; `export` takes all to another machine",
+            ),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Client;
 use super::content::Content;
-use super::doors::{Befriended, KNOCK_SECS, KNOCK_TEXT_BYTES_MAX, Knock};
+use super::doors::{Befriended, KNOCK_SECS, KNOCK_TEXT_BYTES_MAX};
 use super::error::{Error, Result};
 use super::handle::Entrance;
 use super::http::Lane;
@@ -117,7 +117,7 @@ impl Client {
     /// call them here. Gives the name; `Err(Queued)` means that they are a contact, and hear of it later.
     pub async fn accept(&mut self, which: &str, name: Option<&str>) -> Result<String> {
         let _lock = self.enter().await?;
-        let knock = self.still_waiting(which).await?;
+        let knock = self.state.doors.knocks[self.which_knock(which)?].clone();
         let (account, list) = (knock.from.account, lists::verify(&knock.from.list)?);
         let known = self.state.contact(&account).map(|known| known.judge(&list));
         match (known, name) {
@@ -146,26 +146,12 @@ impl Client {
     /// Forgets a knock. Who knocked is not told, and may knock again. Gives what they called themselves, or the number.
     pub async fn decline(&mut self, which: &str) -> Result<String> {
         let _lock = self.enter().await?;
-        let knock = self.still_waiting(which).await?;
-        self.state.doors.knocks.retain(|waiting| waiting.number != knock.number);
+        let at = self.which_knock(which)?;
+        let knock = self.state.doors.knocks.remove(at);
         self.state.note_answered(knock.id, self.clock.now());
         self.save()?;
-        self.keep().await;
+        self.keep_later().await;
         Ok(knock.name.or(knock.handle).unwrap_or_else(|| knock.number.to_string()))
-    }
-
-    /// The knock that is meant, unless another device of the account has answered it.
-    async fn still_waiting(&mut self, which: &str) -> Result<Knock> {
-        let at = self.which_knock(which)?;
-        let number = self.state.doors.knocks[at].number;
-        if self.state.has_other_devices() && self.look().await {
-            self.save()?;
-        }
-        let knock = self.state.doors.knocks.iter().find(|knock| knock.number == number);
-        knock.cloned().ok_or_else(|| {
-            let hint = "`restante client contacts` shows who was let in, `block` alone who is blocked";
-            Error::asked("another device of yours has answered that knock", hint)
-        })
     }
 
     /// Refuses to knock at the door of somebody who is known already.

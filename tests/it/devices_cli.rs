@@ -47,7 +47,9 @@ fn a_device_is_linked_listed_and_removed_with_the_words() {
 
     let cut = client(directory, "phone", &["link", "approve", &code[..100]]);
     assert!(cut.code == 1 && cut.stderr.contains("hint: "), "{cut:?}");
-    let approved = ok(directory, "phone", &["link", "approve", "--json", code]);
+    let unasked = client(directory, "phone", &["link", "approve", code]);
+    assert!(unasked.code == 2 && unasked.stderr.contains("hint: ") && unasked.stderr.contains("--yes"), "{unasked:?}");
+    let approved = ok(directory, "phone", &["link", "approve", "--yes", "--json", code]);
     let approved: Value = serde_json::from_str(&approved).expect("JSON");
     assert_eq!((&approved["device"], &approved["digits"]), (&shown["device"], &shown["digits"]));
     assert_eq!(line(&mut reader)["device"], shown["device"]);

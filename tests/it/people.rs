@@ -63,7 +63,7 @@ impl Town {
         reader.read_line(&mut shown).expect("a line");
         let shown: Value = serde_json::from_str(&shown).expect("JSON");
         let code = shown["code"].as_str().expect("a code");
-        let approved = self.done(old, &[&["link", "approve", "--json"], approve, &[code]].concat()).json();
+        let approved = self.done(old, &[&["link", "approve", "--yes", "--json"], approve, &[code]].concat()).json();
         assert_eq!(approved["digits"], shown["digits"], "both screens show the same");
         assert!(child.wait().expect("its end").success());
         self.hasty(new);

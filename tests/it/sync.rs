@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use restante::client::{Client, Clock, Event, Linking, Options, Origin, What, Words};
+use restante::client::{Check, Client, Clock, Event, Health, Linking, Options, Origin, What, Words};
 use restante::protocol::ErrorCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,57 +14,59 @@ use tempfile::TempDir;
 use crate::support::files::raw;
 use crate::support::relay::TestRelay;
 
-const HOUR: u64 = 3_600;
+pub(crate) const HOUR: u64 = 3_600;
+/// Longer than anything is held back.
+pub(crate) const DELAY: u64 = 121;
 
 /// A relay, profiles beside it, and a clock that only clients go by.
-struct Place {
-    relay: TestRelay,
+pub(crate) struct Place {
+    pub(crate) relay: TestRelay,
     directory: TempDir,
     ahead: Arc<AtomicU64>,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         Self { relay: TestRelay::start().await, directory, ahead: Arc::default() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let (ahead, system) = (Arc::clone(&self.ahead), Clock::system());
         let clock = Clock::from_fn(move || system.now() + ahead.load(Ordering::SeqCst));
         Options { clock, ..Options::new(Origin::parse(&self.relay.origin()).expect("an origin")) }
     }
 
-    async fn account(&self, name: &str) -> (Client, Words) {
+    pub(crate) async fn account(&self, name: &str) -> (Client, Words) {
         let options = Options { name: Some(name.into()), ..self.options() };
         Client::init(&self.path(name), options).await.expect("an account")
     }
 
-    async fn person(&self, name: &str) -> Client {
+    pub(crate) async fn person(&self, name: &str) -> Client {
         self.account(name).await.0
     }
 
-    async fn again(&self, name: &str) -> Client {
+    pub(crate) async fn again(&self, name: &str) -> Client {
         Client::open_with(&self.path(name), self.options().clock).await.expect("the profile")
     }
 
     /// A second device of the account.
-    async fn linked(&self, first: &mut Client, name: &str) -> Client {
+    pub(crate) async fn linked(&self, first: &mut Client, name: &str) -> Client {
         let linking = Linking::begin(&self.path(name), self.options(), &first.account_line()).await.expect("a code");
         first.approve(&linking.code()).await.expect("let in");
         linking.wait().await.expect("linked")
     }
 
-    fn advance(&self, secs: u64) {
+    pub(crate) fn advance(&self, secs: u64) {
         self.ahead.fetch_add(secs, Ordering::SeqCst);
     }
 
     /// Every slot's version and content, as the relay's disk has it.
-    fn slots(&self) -> Vec<(Vec<u8>, i64, Vec<u8>)> {
+    pub(crate) fn slots(&self) -> Vec<(Vec<u8>, i64, Vec<u8>)> {
         let database = raw(&self.relay.config.server.data.join("restante.db"));
         let mut select = database.prepare("SELECT slot, version, content FROM slots ORDER BY id").expect("a query");
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
@@ -72,7 +74,7 @@ impl Place {
     }
 
     /// A relay that lies.
-    fn put_slots(&self, slots: &[(Vec<u8>, i64, Vec<u8>)]) {
+    pub(crate) fn put_slots(&self, slots: &[(Vec<u8>, i64, Vec<u8>)]) {
         let database = raw(&self.relay.config.server.data.join("restante.db"));
         for (slot, version, content) in slots {
             let update = "UPDATE slots SET version = ?2, content = ?3 WHERE slot = ?1";
@@ -81,7 +83,7 @@ impl Place {
     }
 }
 
-async fn all(client: &mut Client) -> Vec<Event> {
+pub(crate) async fn all(client: &mut Client) -> Vec<Event> {
     let mut seen = Vec::new();
     loop {
         let events = client.receive(0).await.expect("received");
@@ -95,22 +97,22 @@ async fn all(client: &mut Client) -> Vec<Event> {
     }
 }
 
-fn texts(events: &[Event]) -> Vec<&str> {
+pub(crate) fn texts(events: &[Event]) -> Vec<&str> {
     let text = |event: &'_ Event| matches!(event.what, What::Text { .. });
     let texts = events.iter().filter(|event| text(event));
     texts.map(|event| if let What::Text { text, .. } = &event.what { text.as_str() } else { "" }).collect()
 }
 
-fn names(client: &Client) -> Vec<String> {
+pub(crate) fn names(client: &Client) -> Vec<String> {
     client.contacts().into_iter().map(|contact| contact.name).collect()
 }
 
-fn count(events: &[Event], is: impl Fn(&What) -> bool) -> usize {
+pub(crate) fn count(events: &[Event], is: impl Fn(&What) -> bool) -> usize {
     events.iter().filter(|event| is(&event.what)).count()
 }
 
 /// They know each other, and have said so.
-async fn meet(one: &mut Client, other: &mut Client, name: &str, back: &str) {
+pub(crate) async fn meet(one: &mut Client, other: &mut Client, name: &str, back: &str) {
     let link = one.invite(Some(name)).await.expect("a link");
     other.add(back, &link).await.expect("added");
     all(one).await;
@@ -208,6 +210,11 @@ async fn what_comes_from_a_contact_that_another_device_made_is_held_until_that_i
     alice.add("carol", &link).await.expect("added");
     all(&mut carol).await;
     carol.send("alice", "you both?").await.expect("sent");
+    let events = all(&mut second).await;
+    assert!(texts(&events).is_empty(), "the other says it later");
+    assert_eq!(count(&events, |what| matches!(what, What::Unopened { .. })), 0, "it waits: {events:?}");
+    place.advance(DELAY);
+    assert_eq!(texts(&all(&mut alice).await), ["you both?"]);
     let before = place.slots();
     let spoilt: Vec<_> = before.iter().map(|(slot, version, _)| (slot.clone(), *version, vec![7; 1_024])).collect();
     place.put_slots(&spoilt);
@@ -227,7 +234,39 @@ async fn what_comes_from_a_contact_that_another_device_made_is_held_until_that_i
     assert!(second.contacts()[0].ready, "her answer was among it");
     second.send("carol", "both").await.expect("sent");
     assert_eq!(texts(&all(&mut carol).await), ["both"]);
-    assert_eq!(texts(&all(&mut alice).await), ["you both?"]);
+}
+
+#[tokio::test]
+async fn what_goes_with_an_anonymous_send_is_written_later_and_outlives_the_process() {
+    let place = Place::new().await;
+    let (mut alice, mut bob) = (place.person("alice").await, place.person("bob").await);
+    alice.invite(Some("somebody")).await.expect("a link");
+    let before = place.slots();
+    assert!(!before.is_empty(), "an invite is made with a session anyway");
+    let link = bob.invite(Some("alice")).await.expect("a link");
+    let bobs = place.slots().len() - before.len();
+    alice.add("bob", &link).await.expect("added");
+    let is_unchanged = |place: &Place| place.slots()[..before.len()] == before[..];
+    assert!(is_unchanged(&place), "not with the hello");
+    assert!(alice.receipts_due_in().is_some_and(|due| (5..=120).contains(&due.as_secs())));
+    drop(alice);
+    let mut alice = place.again("alice").await;
+    all(&mut alice).await;
+    assert!(is_unchanged(&place), "nor with whatever comes next");
+    place.advance(DELAY);
+    all(&mut alice).await;
+    assert!(!is_unchanged(&place) && alice.receipts_due_in().is_none());
+    let second = place.linked(&mut alice, "second").await;
+    assert_eq!(names(&second), ["bob"]);
+
+    // The very first thing that an account does.
+    let mut carol = place.person("carol").await;
+    let (slots, link) = (place.slots().len(), bob.invite(Some("carol")).await.expect("a link"));
+    carol.add("bob", &link).await.expect("added");
+    assert_eq!(place.slots().len(), slots);
+    place.advance(DELAY);
+    carol.send_due_receipts().await.expect("what is due, as a stream does it");
+    assert_eq!((place.slots().len(), bobs), (slots + 1, 1));
 }
 
 #[tokio::test]
@@ -344,6 +383,10 @@ async fn an_older_copy_is_refused_and_told_once() {
     bob.send("alice", "does it matter?").await.expect("sent");
     assert_eq!(texts(&all(&mut alice).await), ["does it matter?"]);
 
+    let book = |checks: Vec<Check>| checks.into_iter().find(|check| check.name == "book").expect("a check");
+    let refused = book(alice.doctor().await.expect("looked"));
+    assert!(refused.fix.is_some_and(|fix| fix.contains("--accept-rollback")), "it is said what to do");
+
     place.put_slots(&newer);
     place.advance(2 * HOUR);
     assert!(all(&mut alice).await.is_empty());
@@ -352,6 +395,51 @@ async fn an_older_copy_is_refused_and_told_once() {
     place.put_slots(&older);
     place.advance(2 * HOUR);
     assert_eq!(count(&all(&mut alice).await, |what| matches!(what, What::SlotRolledBack)), 1, "another time is told again");
+}
+
+#[tokio::test]
+async fn an_older_copy_is_written_over_once_the_user_says_so() {
+    let place = Place::new().await;
+    let (mut alice, mut bob) = (place.person("alice").await, place.person("bob").await);
+    let mut second = place.linked(&mut alice, "second").await;
+    alice.invite(None).await.expect("a link");
+    let older = place.slots();
+    assert!(
+        !alice.accept_rollback().await.expect("looked") && place.slots() == older,
+        "where nothing is amiss nothing is done"
+    );
+    meet(&mut alice, &mut bob, "bob", "alice").await;
+    for name in ["one", "two", "three"] {
+        alice.invite(Some(name)).await.expect("a link");
+    }
+    place.advance(2 * HOUR);
+    all(&mut second).await;
+    second.invite(Some("four")).await.expect("a link");
+    let seen = place.slots()[0].1;
+    place.put_slots(&older);
+    place.advance(2 * HOUR);
+    for device in [&mut alice, &mut second] {
+        let events = all(device).await;
+        assert_eq!(count(&events, |what| matches!(what, What::SlotRolledBack)), 1, "{events:?}");
+    }
+    assert!(second.accept_rollback().await.expect("written"));
+    assert!(place.slots()[0].1 > seen, "beyond what anybody has seen");
+    // The other goes on by itself, and nothing was lost.
+    place.advance(2 * HOUR);
+    all(&mut alice).await;
+    for device in [&mut alice, &mut second] {
+        assert_eq!((names(device), device.invites().len()), (vec!["bob".to_string()], 5));
+        let checks = device.doctor().await.expect("looked");
+        assert!(checks.iter().any(|check| check.name == "book" && check.health == Health::Ok), "{checks:?}");
+    }
+    // Where the relay has none at all any more.
+    let database = raw(&place.relay.config.server.data.join("restante.db"));
+    database.execute("DELETE FROM slots", ()).expect("gone");
+    place.advance(2 * HOUR);
+    assert_eq!(count(&all(&mut alice).await, |what| matches!(what, What::SlotRolledBack)), 1);
+    assert!(alice.accept_rollback().await.expect("written"));
+    place.advance(2 * HOUR);
+    assert!(all(&mut second).await.is_empty());
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ class Live(unittest.TestCase):
         relay.pin()
         device = SecondDevice(relay, phone.run("link", "invite").strip())
         self.refused("login_refused", device.login)
-        approved = json.loads(phone.run("link", "approve", "--json", device.code()))
+        approved = json.loads(phone.run("link", "approve", "--yes", "--json", device.code()))
         self.assertEqual(approved["device"], b64(device.device))
         self.assertEqual(approved["digits"], linking.digits(phone.account))
         device.join()

@@ -7,7 +7,7 @@ import time
 from client import Client, Contact
 from hpke import Refused, aes_open, hkdf, need, x_public
 from linking import AccountLine, LinkCode, open_grant, own_token, read_grant
-from restante import Entry, SignedList, T, b64, open_wrap, token_hash, u64, unb64
+from restante import Entry, SignedList, T, b64, open_wrap, sha256, token_hash, u64, unb64
 
 
 class SecondDevice(Client):
@@ -49,30 +49,50 @@ class SecondDevice(Client):
             return None
         return hashed, read_grant(content)
 
-    def read_book(self):
-        """Take over the contacts that the account's devices keep in their slot: {name: contact}."""
-        slot = hkdf(self.sync, T("/slot-id", self.account))
+    def read_slot(self, part):
+        """The book's part that stands in one slot; None where there is none."""
+        which = bytes([part]) if part else b""
+        slot = hkdf(self.sync, T("/slot-id", self.account, which))
         status, headers, raw = self.relay.exchange("GET", "/slot", session=self.session, Slot_Id=b64(slot))
+        if status == 404:
+            return None
         need(status == 200, "no slot")
         reply = json.loads(raw)
         tag = {name.lower(): value for name, value in headers.items()}["etag"]
         need(tag == f'"{reply["version"]}"', "a version that is not the ETag")
-        content, key = unb64(reply["content"]), hkdf(self.sync, T("/slot-key", self.account))
+        content, key = unb64(reply["content"]), hkdf(self.sync, T("/slot-key", self.account, which))
         need(len(content) in (1024, 4096, 16384, 65536), "a content of no size that there is")
         plain = aes_open(key, content[:12], T("/slot", slot, u64(reply["version"])), content[12:])
         length = int.from_bytes(plain[:4], "big")
         need(not any(plain[4 + length :]), "padding that is not zeros")
+        return json.loads(plain[4 : 4 + length])
+
+    def read_book(self):
+        """Take over the contacts that the account's devices keep in their slots: {name: contact}."""
+        first = self.read_slot(0)
+        need(first is not None and first["version"] == 2, "no book")
+        parts = [first, *filter(None, (self.read_slot(at) for at in range(1, first.get("more", 0) + 1)))]
         named = {}
-        for account, entry in json.loads(plain[4 : 4 + length])["contacts"].items():
+        for account, entry in (item for part in parts for item in part.get("contacts", {}).items()):
             if "here" not in entry["is"]:
                 continue
             here, account = entry["is"]["here"], unb64(account, 32)
             token = unb64(here["way"]["value"]["token"], 32)
-            contact = self.contacts.setdefault(account, Contact(account, token, SignedList.of(here["list"])))
-            need(contact.list.verify().account == account, "another account's list in the book")
-            self.minted |= {unb64(hashed, 32): account for hashed, held in here["mine"].items() if not held["gone"]}
+            contact = self.contacts.get(account) or Contact(account, token, self.list_of(account, token, here["list"]))
+            self.contacts[account] = contact
+            self.minted |= {unb64(hashed, 32): account for hashed, held in here["mine"].items() if "gone" not in held}
             named[here["label"]["value"]["name"]] = contact
         return named
+
+    def list_of(self, account, token, known):
+        """The list that another device of the account knows the outline of: no older one is taken, and no other of its version."""
+        signed_list = SignedList.of(self.relay.call("POST", "/keys", {"token": b64(token)})["device_list"])
+        decoded = signed_list.verify()
+        need(decoded.account == account, "another account's list in the place of a contact's")
+        order, least = (decoded.epoch, decoded.version), (known["epoch"], known["version"])
+        need(order >= least, "an older list than is known")
+        need(order > least or sha256(signed_list.list) == unb64(known["hash"], 32), "another list of the same version")
+        return signed_list
 
     def counted(self, contact, plain):
         """Not its own, which comes back with what it sends to the account's devices."""

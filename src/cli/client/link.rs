@@ -58,10 +58,18 @@ struct InviteArgs {
 
 /// `restante client link approve`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Shows the account's digits and the new device's id, and asks whether the new device shows the same: whoever could put \
+another code in the place of yours would get into the account. A script that has compared them says --yes.\n\nWhere the second factor \
+is on it asks for a code of that, too (--code)."
+)]
 struct ApproveArgs {
     /// What `client link` shows on the new device.
     #[arg(value_name = "CODE")]
     shown: String,
+    /// Do not ask whether the digits are the same; for scripts that have compared them.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     second: CodeArgs,
     /// Print JSON.
@@ -86,15 +94,32 @@ fn invite(client: &Client, args: &InviteArgs) -> anyhow::Result<u8> {
 
 async fn approve(mut client: Client, args: ApproveArgs) -> anyhow::Result<u8> {
     let code: LinkCode = args.shown.parse()?;
+    client.check_code(&code)?;
+    if !args.yes {
+        output::say(&format!("device  {}\ndigits  {}", code.device(), client.digits()));
+        let asked = output::confirmed("\ndoes the new device show the same two? [y/N] ")?;
+        let failure = match asked {
+            Some(true) => None,
+            Some(false) => Some(Failure::new("the device was not let in").hint("nothing was changed; its code ends by itself")),
+            None => {
+                Some(Failure::new("whether the digits are the same can only be asked on a terminal").hint(COMPARED).code(2))
+            }
+        };
+        if let Some(failure) = failure {
+            return Err(failure.into());
+        }
+    }
     let device = args.second.elevated(&mut client, async |client| client.approve(&code).await).await?;
     if args.json {
         output::print_json(&json!({ "device": device, "digits": client.digits() }))?;
         return Ok(0);
     }
     output::print_pairs(&[("let in", device.to_string()), ("digits", client.digits())])?;
-    output::say("the new device must show the same two; else `restante client devices remove` it at once");
+    output::say("it has your contacts in a moment; `restante client devices` lists what belongs to the account");
     Ok(0)
 }
+
+const COMPARED: &str = "compare what both devices show, and say so with --yes";
 
 async fn join(profile: &Path, args: LinkArgs) -> anyhow::Result<u8> {
     let line: AccountLine = args.account.as_deref().unwrap_or_default().parse()?;

@@ -187,14 +187,15 @@ fn words(what: &What) -> String {
         }
         What::SlotRolledBack => {
             "the relay shows an older copy of your own data; contacts and settings stay as this device has \
-                                 them, and are no longer brought to your other devices; the relay's operator should know"
+                                 them, and are no longer brought to your other devices. Ask the relay's operator; if it was restored \
+                                 from a backup: `restante client doctor --accept-rollback`"
                 .to_string()
         }
         What::SlotUnreadable => "what the relay shows as your own data does not open; contacts and settings stay as this \
                                  device has them, and are no longer brought to your other devices"
             .to_string(),
         What::SlotTooLarge => "you have more contacts than the relay keeps for your other devices; this device has them all, \
-                               and new ones are no longer brought to the others"
+                               and new ones are no longer brought to the others; `revoke` some, and it goes on by itself"
             .to_string(),
         What::Notice { text, set_at } => {
             format!("the relay's operator says to everybody ({}):\n  {}", units::time(*set_at), harmless(text))

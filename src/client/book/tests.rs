@@ -46,7 +46,7 @@ fn tokens<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<
 
 fn book() -> impl Strategy<Value = Book> {
     let is = prop_oneof![3 => here(), 1 => (0..3_u64).prop_map(Presence::Gone)];
-    let contacts = people((1..3_u32, is).prop_map(|(life, is)| Entry { life, is }));
+    let contacts = people((1..3_u64, is).prop_map(|(life, is)| Entry { life, is }));
     let invites = tokens((0..2_u8, option::of((0..3_u64, device()))).prop_map(|(name, closed)| {
         let name = Some(format!("i{name}"));
         Offer { name, contact: TokenHash([0; 32]), expires_at: 9, closed }
@@ -60,7 +60,7 @@ fn book() -> impl Strategy<Value = Book> {
         Ban { revision, name: name.map(|name| format!("b{name}")), lifted }
     }));
     let answered = btree_map((0..3_u8).prop_map(|byte| EnvelopeId([byte; 16])), 0..3_u64, 0..3);
-    let handle = option::of((0..2_u8).prop_map(|byte| handle(byte)));
+    let handle = option::of((0..2_u8).prop_map(handle));
     let settings = (0..2_u8).prop_map(|name| Settings { name: Some(format!("s{name}")), receipts: Default::default() });
     let registers = (option::of(stamped(handle)), option::of(stamped(settings)), 0..3_u64);
     (contacts, invites, doors, blocked, answered, registers).prop_map(
@@ -186,7 +186,7 @@ impl Device {
             }
             (5, _) => self.blocked.retain(|blocked| blocked.account != account),
             (6, _) => self.handle = if whom == 0 { None } else { Some(handle(at as u8)) },
-            (7, _) if at % 2 == 0 => self.doors.push(OpenInvite {
+            (7, _) if at.is_multiple_of(2) => self.doors.push(OpenInvite {
                 token: TokenHash([at as u8; 32]),
                 name: None,
                 uses: 3,
@@ -291,7 +291,7 @@ fn of_block_and_unblock_at_once_the_later_counts_and_of_two_the_block() {
     let lifted = with(&once, &[]);
     assert_eq!(once.clone().joined(lifted.clone()).blocked().count(), 0, "lifted after it was laid");
     let twice = with(&lifted, std::slice::from_ref(&blocked));
-    assert_eq!(twice.clone().joined(with(&lifted, &[])).blocked().collect::<Vec<_>>(), [blocked.clone()]);
+    assert_eq!(twice.clone().joined(with(&lifted, &[])).blocked().collect::<Vec<_>>(), [blocked]);
     let mut at_once = lifted.clone();
     at_once.blocked.insert(BOB, Ban { revision: 2, name: Some("bob".into()), lifted: None });
     assert_eq!(lifted.joined(at_once).blocked().count(), 1);

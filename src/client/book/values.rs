@@ -15,7 +15,8 @@ use crate::protocol::{DeliveryToken, DeviceId, TokenHash};
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// How often it was made.
-    pub(super) life: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(super) life: u64,
     pub(crate) is: Presence,
 }
 
@@ -114,6 +115,7 @@ pub(crate) struct Settings {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stamped<T> {
     pub(super) value: T,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(super) revision: u64,
 }
 
@@ -319,6 +321,14 @@ pub(super) fn either<T>(ours: Option<T>, theirs: Option<T>, both: impl FnOnce(T,
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(value: &u64) -> bool {
+    *value == 1
 }
 
 pub(super) fn is_zero(value: &u64) -> bool {

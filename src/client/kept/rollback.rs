@@ -5,11 +5,6 @@ use super::super::error::{Error, Result};
 use super::Trouble;
 
 impl Client {
-    /// Whether the relay shows an older copy of what this account's devices keep together, as of the last look.
-    pub fn slot_rolled_back(&self) -> bool {
-        self.state.kept.told == Some(Trouble::RolledBack)
-    }
-
     /// Takes the relay's older copy for what it has now, and writes this device's over it, often enough that no device that had
     /// seen the newer one finds an older version there. What stands in the older copy and not here is joined, as ever. False where
     /// the relay shows no older copy.
