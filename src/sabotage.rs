@@ -9,6 +9,7 @@
 //! | `seq_reused` | a mailbox that is loaded goes on behind what waits | `store::sqlite::memory` |
 //! | `foreign_ack` | an acknowledgement goes to the mailbox made before | `store::sqlite::envelopes` |
 //! | `checksum_unchecked` | a row is delivered as it lies there | `store::sqlite::rows` |
+//! | `upgrade_in_pieces` | an upgrade is many transactions | `store::sqlite::open` |
 //! | `jump_believed` | a wall clock that jumped is followed | `service::clock` |
 //! | `deadlines_ignored` | a connection is waited for, however long it takes | `server::connection` |
 //! | `verify_not_strict` | signatures with an `R` of small order verify | `crypto::sign` |

@@ -55,7 +55,7 @@ fn raw(bytes: &[u8]) -> bool {
     assert!(message::unwrap(&envelope, &DEVICE, &pair).is_err());
     assert!(message::open(bytes, &ID, (&ACCOUNT, &DEVICE), &pair).is_err());
     assert!(message::open_grant(bytes, &ID, (&ACCOUNT, &DEVICE), &pair, &SECRET).is_err());
-    assert!(Slot::of(&Secret::of(&SECRET), &ACCOUNT).opened(1, bytes).is_none());
+    assert!(Slot::of(&Secret::of(&SECRET), &ACCOUNT, 0).opened(1, bytes).is_none());
     false
 }
 
@@ -120,7 +120,7 @@ fn wrapped(bytes: &[u8]) -> bool {
 
 /// As the plaintext of a slot.
 fn slot(bytes: &[u8]) -> bool {
-    let slot = Slot::of(&Secret::of(&SECRET), &ACCOUNT);
+    let slot = Slot::of(&Secret::of(&SECRET), &ACCOUNT, 0);
     let content = slot.locker().lock([8; 12], &slot_aad(&slot.id, 1), bytes);
     let opened = slot.opened(1, &content);
     assert_eq!(opened.as_ref().map(|json| json.as_slice()), content_of(bytes));

@@ -222,7 +222,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         if matches!(poll, Poll::Ready(Ok(()))) {
             // hyper flushes when it has written all that it has: the reply is out.
             match this.phase.current() {
-                REPLYING => this.phase.enter(IDLE, &this.clock),
+                REPLYING => {
+                    this.phase.enter(IDLE, &this.clock);
+                    // hyper may have asked for the next request while this reply was not out, when nothing was due, and
+                    // does not ask again before it is woken.
+                    if let Some(at) = this.read_deadline() {
+                        let _ = overdue(&mut this.reading, at, &this.clock, context);
+                    }
+                }
                 PARKING => this.phase.enter(PARKED, &this.clock),
                 _ => {}
             }

@@ -30,6 +30,8 @@ struct Kind {
     name: &'static str,
     /// What is sent; with `{session}` for a session.
     bytes: &'static str,
+    /// So often.
+    times: usize,
     /// Nothing of a reply is taken.
     deaf: bool,
     /// Of the count, one in so many.
@@ -40,11 +42,13 @@ struct Kind {
 
 #[rustfmt::skip]
 const KINDS: &[Kind] = &[
-    Kind { name: "silent", bytes: "", deaf: false, one_in: 1, memory: MEMORY_EACH },
-    Kind { name: "idle after a request", bytes: "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", deaf: false, one_in: 1, memory: MEMORY_EACH },
-    Kind { name: "half a head", bytes: "POST /v1/envelopes HTTP/1.1\r\nHost: a\r\nContent-Ty", deaf: false, one_in: 1, memory: MEMORY_EACH },
-    Kind { name: "half a body", bytes: "POST /v1/envelopes HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n{\"token\":", deaf: false, one_in: 10, memory: MEMORY_EACH },
-    Kind { name: "taking no reply", bytes: "GET /v1/envelopes HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {session}\r\n\r\n", deaf: true, one_in: 10, memory: PAGE_BYTES },
+    Kind { name: "silent", bytes: "", deaf: false, times: 1, one_in: 1, memory: MEMORY_EACH },
+    Kind { name: "idle after a request", bytes: "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", deaf: false, times: 1, one_in: 1, memory: MEMORY_EACH },
+    Kind { name: "half a head", bytes: "POST /v1/envelopes HTTP/1.1\r\nHost: a\r\nContent-Ty", deaf: false, times: 1, one_in: 1, memory: MEMORY_EACH },
+    Kind { name: "half a body", bytes: "POST /v1/envelopes HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n{\"token\":", deaf: false, times: 1, one_in: 10, memory: MEMORY_EACH },
+    Kind { name: "taking no reply", bytes: "GET /v1/envelopes HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {session}\r\n\r\n", deaf: true, times: 1, one_in: 10, memory: PAGE_BYTES },
+    // More than the system's buffers take: what is left is in the relay until it gives up.
+    Kind { name: "taking none of five replies", bytes: "GET /v1/envelopes HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {session}\r\n\r\n", deaf: true, times: 5, one_in: 100, memory: 2 * PAGE_BYTES },
 ];
 
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
@@ -57,6 +61,8 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     let secs = if plan.count > 1_000 { 10 } else { 2 };
     let place =
         Place::new(&plan.dir).set("LIMITS__HEAD_SECS", secs).set("LIMITS__BODY_SECS", secs).set("LIMITS__IDLE_SECS", secs);
+    // Fresh sends all go to one mailbox.
+    let place = place.set("LIMITS__MAILBOX_ENVELOPES_MAX", 1_000_000).set("LIMITS__MAILBOX_BYTES_MAX", 1_u64 << 40);
     let relay = place.start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut random = Random::new(plan.seed);
@@ -95,7 +101,7 @@ fn wave(
     random: &mut Random,
 ) -> anyhow::Result<usize> {
     let before = Usage::of(relay.pid)?;
-    let bytes = kind.bytes.replace("{session}", session);
+    let bytes = kind.bytes.replace("{session}", session).repeat(kind.times);
     let mut opened = 0;
     let watched = watch(relay, device, random, || {
         let held = runtime.block_on(open(relay.address, count, &bytes, kind.deaf))?;
@@ -266,6 +272,6 @@ const PAGE_BYTES: u64 = 1_500_000;
 /// So many descriptors are left.
 const FEW: u64 = 40;
 /// The store's, which come and go.
-const DESCRIPTORS_MORE: u64 = 10;
+const DESCRIPTORS_MORE: u64 = 2;
 /// Beyond every deadline: only what is never closed is waited for so long.
 const PATIENCE: Duration = Duration::from_secs(45);

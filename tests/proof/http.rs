@@ -97,7 +97,10 @@ impl Line {
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let stream = TcpStream::connect(self.at)?;
+                let stream = match TcpStream::connect(self.at) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => TcpStream::connect(self.at)?,
+                    connected => connected?,
+                };
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream
@@ -129,9 +132,12 @@ fn read(mut stream: &TcpStream) -> io::Result<(Reply, bool)> {
                 return Ok((Reply { status, body: bytes[end + 4..end + 4 + length].to_vec() }, closes));
             }
         }
-        match stream.read(&mut chunk)? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            count => bytes.extend_from_slice(&chunk[..count]),
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            // A machine that was frozen for a moment interrupts what waits.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -28,9 +28,11 @@ mod rot;
 mod sabotage;
 mod shadow;
 mod shapes;
+mod soak;
 mod strace;
 mod time;
 mod trace;
+mod upgrade;
 mod usage;
 mod world;
 
@@ -61,7 +63,7 @@ enum Outcome {
 struct Rung {
     name: &'static str,
     run: fn(&Plan) -> anyhow::Result<Outcome>,
-    /// In the gate.
+    /// In the gate; 0 is for a rung that runs only when it is named.
     count: usize,
     /// The broken builds that it must catch.
     sabotages: &'static [&'static str],
@@ -77,9 +79,11 @@ const RUNGS: &[Rung] = &[
     Rung { name: "erasure", run: erasure::run, count: 600, sabotages: &["no_secure_delete"] },
     Rung { name: "races", run: races::run, count: 3, sabotages: &["foreign_ack"] },
     Rung { name: "rot", run: rot::run, count: 1_000, sabotages: &["checksum_unchecked"] },
+    Rung { name: "upgrade", run: upgrade::run, count: 10, sabotages: &["upgrade_in_pieces"] },
     Rung { name: "time", run: time::run, count: 2, sabotages: &["jump_believed"] },
     Rung { name: "hostile", run: hostile::run, count: 500, sabotages: &["deadlines_ignored"] },
     Rung { name: "forge", run: forge::run, count: 20, sabotages: &["verify_not_strict"] },
+    Rung { name: "soak", run: soak::run, count: 0, sabotages: &[] },
 ];
 
 fn main() -> ExitCode {
@@ -131,8 +135,9 @@ fn asked() -> anyhow::Result<(Vec<String>, Option<usize>, Option<u64>)> {
 fn climb(names: &[String], cycles: Option<usize>, seed: Option<u64>) -> ExitCode {
     let seed = seed.unwrap_or_else(|| u64::from(u32::from_ne_bytes(restante::crypto::random::bytes())));
     let mut fallen = 0;
-    for rung in RUNGS.iter().filter(|rung| names.is_empty() || names.iter().any(|name| name == rung.name)) {
-        let (begun, count) = (Instant::now(), cycles.unwrap_or(rung.count));
+    let named = |rung: &Rung| names.iter().any(|name| name == rung.name);
+    for rung in RUNGS.iter().filter(|rung| if names.is_empty() { rung.count > 0 } else { named(rung) }) {
+        let (begun, count) = (Instant::now(), cycles.unwrap_or(if rung.count > 0 { rung.count } else { BY_HAND }));
         println!("{}: --cycles {count} --seed {seed}", rung.name);
         let outcome = tempfile::Builder::new().prefix("restante-proof-").tempdir().context("a directory").and_then(|own| {
             let plan = Plan { count, seed, dir: own.path().to_path_buf() };
@@ -167,5 +172,7 @@ fn in_memory(plan: &Plan, name: &str) -> PathBuf {
     own.map_or_else(|| plan.dir.clone(), |own| memory.join(own)).join(name)
 }
 
+/// The count of a rung that runs only by hand, where none is given.
+const BY_HAND: usize = 120;
 /// The exit code that says a rung found something, and not that it could not run.
 const FELL: u8 = 3;

@@ -24,6 +24,8 @@ use crate::relay::At;
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) tokens: Vec<DeliveryToken>,
+    /// Where `of` listed it.
+    pub(crate) account: AccountId,
     key: sign::KeyPair,
     sealing: exchange::KeyPair,
     list: SignedList,
@@ -38,6 +40,7 @@ impl Device {
     /// Of this account, with this key, in a list of this version.
     pub(crate) fn of(account_key: &sign::KeyPair, key: &sign::KeyPair, version: u64) -> Self {
         let mut device = Self::unlisted(key.clone());
+        device.account = AccountId(account_key.public());
         device.list = list_of(account_key, &sign::KeyPair::generate(), version, Hash::ZERO, &[&device]);
         device
     }
@@ -45,7 +48,14 @@ impl Device {
     /// In no list yet.
     pub(crate) fn unlisted(key: sign::KeyPair) -> Self {
         let list = SignedList { list_key_certificate: Bytes(vec![]), list: Bytes(vec![]), signature: Signature([0; 64]) };
-        Self { id: DeviceId(key.public()), tokens: Vec::new(), key, sealing: exchange::KeyPair::generate(), list }
+        Self {
+            id: DeviceId(key.public()),
+            tokens: Vec::new(),
+            account: AccountId([0; 32]),
+            key,
+            sealing: exchange::KeyPair::generate(),
+            list,
+        }
     }
 
     pub(crate) fn registration(&self, relay: &At, line: &mut Line) -> Told<RegisterRequest> {

@@ -1,7 +1,7 @@
 //! Relays as processes: started on a directory, under `strace` where a rung wants it, killed, stopped, checked.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -94,6 +94,23 @@ impl Place {
         Ok(Ok(Relay { at, pid, child, _stdout: stdout }))
     }
 
+    /// Starts a relay and kills it as soon as `moment` has come, or it listens; false when it ended by itself.
+    pub(crate) fn kill_when(&self, moment: impl Fn() -> bool) -> anyhow::Result<bool> {
+        let listening = self.dir.join("listening");
+        let _ = std::fs::remove_file(&listening);
+        let banner = File::create(&listening)?;
+        let mut child = self.command(&["serve", "--json", "--listen", "127.0.0.1:0"])?.stdout(banner).spawn()?;
+        let listens = || std::fs::metadata(&listening).is_ok_and(|banner| banner.len() > 0);
+        while !moment() && !listens() {
+            if let Some(status) = child.try_wait()? {
+                bail!("the relay does not start: {status}, see relay.log");
+            }
+            std::thread::yield_now();
+        }
+        child.kill()?;
+        Ok(!child.wait()?.success())
+    }
+
     /// The same relay's data in another directory, which is made: every file of its that stands still.
     pub(crate) fn copy(&self, dir: &Path) -> anyhow::Result<Self> {
         let copy = Self { dir: dir.to_path_buf(), data: dir.join("restante-data"), ..self.clone() };
@@ -111,6 +128,12 @@ impl Place {
     pub(crate) fn operator(&self, arguments: &[&str]) -> anyhow::Result<i32> {
         let status = Self { under: Vec::new(), ..self.clone() }.command(arguments)?.stdout(Stdio::null()).status()?;
         status.code().context("a command of the operator's was killed")
+    }
+
+    /// What such a command says in JSON.
+    pub(crate) fn told(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let output = Self { under: Vec::new(), ..self.clone() }.command(arguments)?.output()?;
+        serde_json::from_slice(&output.stdout).context("a command of the operator's said no JSON")
     }
 
     /// The database of a stopped relay is whole.

@@ -108,6 +108,23 @@ async fn no_time_out_while_a_request_is_answered_and_75_seconds_after_its_reply_
     assert!(is_late(scene.read()));
 }
 
+/// A reply of more than a megabyte stood in the system's buffers for a peer that took none of it, and 45 seconds later the
+/// connection was still there: hyper had looked for a next request while the reply was on its way, when no time-out runs, and
+/// had no reason to look again. Whoever made the reply go out slowly could so be idle for ever.
+#[tokio::test]
+async fn a_reply_that_goes_out_late_starts_the_time_between_two_requests() {
+    let mut scene = Scene::new(64);
+    scene.phase.busy(&scene.clock);
+    scene.phase.replying(&scene.clock);
+    assert!(scene.read().is_none());
+    assert!(scene.ours.reading.is_none(), "nothing is due while a reply is on its way");
+    assert!(scene.poll(Timed::poll_flush).is_some_and(|flushed| flushed.is_ok()));
+    let alarm = scene.ours.reading.as_ref().expect("who waits for the peer is woken, though nobody reads");
+    assert_eq!(alarm.at, Duration::from_secs(75));
+    scene.advance(75_000);
+    assert!(is_late(scene.read()));
+}
+
 #[tokio::test]
 async fn a_poll_is_parked_when_all_before_it_is_out_and_then_has_time() {
     let mut scene = Scene::new(64);

@@ -191,6 +191,11 @@ fn upgrade(connection: &mut Connection, file: &Path) -> Result<()> {
         return Ok(());
     }
     let steps = missing.join("\n");
+    #[cfg(feature = "sabotage")]
+    if crate::sabotage::on("upgrade_in_pieces") {
+        let pieces = format!("{steps} PRAGMA user_version={};", version());
+        return connection.execute_batch(&pieces).map_err(refuse);
+    }
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version={}; COMMIT;", version())).map_err(refuse)
 }
 
