@@ -58,7 +58,11 @@ impl AdminError {
             Self::Refused(code, _) => *code,
             Self::Service(error) => error.code(),
         };
-        (code == ErrorCode::Busy).then(|| "try again in a moment".into())
+        match code {
+            ErrorCode::Busy => Some("try again in a moment".into()),
+            ErrorCode::NoSuchAccount => Some("`restante account list` shows their ids".into()),
+            _ => None,
+        }
     }
 
     /// The exit code of a command that fails so.

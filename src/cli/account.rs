@@ -44,6 +44,9 @@ pub(super) struct NameArgs {
     /// The account's id, or the beginning of it.
     #[arg(value_name = "ID", allow_hyphen_values = true)]
     id: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -105,6 +108,10 @@ fn row(item: &AccountItem) -> Vec<String> {
 async fn suspend(name: NameArgs, suspended: bool) -> anyhow::Result<u8> {
     let call = async |target: &Target| target.suspend_account(&name.id, suspended).await;
     let item = on_target(name.config, Missing::Refuse, call).await?;
+    if name.json {
+        output::print_json(&Listed { seen_in_week_of: units::week(item.seen_week), item })?;
+        return Ok(0);
+    }
     let done = if suspended { "suspended; `restante account resume` lets it in again" } else { "no longer suspended" };
     output::say(&format!("{} is {done}", item.account));
     Ok(0)
@@ -119,7 +126,11 @@ async fn delete(name: NameArgs, yes: bool) -> anyhow::Result<u8> {
     }
     let id = item.account.to_string();
     on_target(name.config, Missing::Refuse, async |target| target.delete_account(&id).await).await?;
-    output::say(&format!("{id} is deleted"));
+    if name.json {
+        output::print_json(&serde_json::json!({ "account": id, "deleted": true }))?;
+    } else {
+        output::say(&format!("{id} is deleted"));
+    }
     Ok(0)
 }
 

@@ -26,6 +26,9 @@ pub(super) enum PassCommand {
         /// The code, or the hash.
         #[arg(value_name = "CODE|HASH", allow_hyphen_values = true)]
         pass: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -54,7 +57,7 @@ pub(super) async fn run(command: PassCommand) -> anyhow::Result<u8> {
     match command {
         PassCommand::Create(args) => create(args).await,
         PassCommand::List { json, config } => list(json, config).await,
-        PassCommand::Revoke { pass, config } => revoke(&pass, config).await,
+        PassCommand::Revoke { pass, json, config } => revoke(&pass, json, config).await,
     }
 }
 
@@ -87,11 +90,15 @@ async fn list(json: bool, config: ConfigArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-async fn revoke(pass: &str, config: ConfigArgs) -> anyhow::Result<u8> {
+async fn revoke(pass: &str, json: bool, config: ConfigArgs) -> anyhow::Result<u8> {
     if !on_target(config, Missing::Refuse, async |target| target.revoke_pass(pass).await).await? {
         let failure = Failure::new("there is no such pass");
         return Err(failure.hint("`restante pass list` shows the hashes of those that are good").into());
     }
-    output::say("revoked");
+    if json {
+        output::print_json(&serde_json::json!({ "revoked": true }))?;
+    } else {
+        output::say("revoked");
+    }
     Ok(0)
 }

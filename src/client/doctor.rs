@@ -81,7 +81,7 @@ impl Client {
         checks.extend(self.handle_check(&account).await);
         checks.push(match self.state.outbox.len() {
             0 => ok("queue", "nothing waits to be sent".into()),
-            n => warn("queue", format!("{n} messages wait to be sent"), "`restante client receive` tries again"),
+            n => warn("queue", format!("messages that wait to be sent: {n}"), "`restante client receive` tries again"),
         });
         Ok(checks)
     }
@@ -110,7 +110,7 @@ impl Client {
             Ok(list) if list.account != own.account => failed("list", &Error::Untrue("it is another account's")),
             Ok(list) => match lists::succeed(&own, &list) {
                 Succession::Same => {
-                    ok("list", format!("epoch {}, version {}, {} device(s)", own.epoch, own.version, own.entries.len()))
+                    ok("list", format!("epoch {}, version {}; devices: {}", own.epoch, own.version, own.entries.len()))
                 }
                 Succession::Newer { .. } => {
                     warn("list", format!("the relay has a newer one: epoch {}, version {}", list.epoch, list.version), fix)

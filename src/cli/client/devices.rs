@@ -33,6 +33,7 @@ remove 3fA9\n  restante client devices remove 3fA9 --stolen < words.txt"
 )]
 struct RemoveArgs {
     /// The device's id, or its beginning.
+    #[arg(allow_hyphen_values = true)]
     id: String,
     /// It is lost or stolen: renew the keys of all others, with the 24 words.
     #[arg(long)]

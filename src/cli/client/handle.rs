@@ -10,14 +10,17 @@ use crate::client::Client;
 /// `restante client handle`.
 #[derive(Debug, Args)]
 #[command(
-    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
     after_help = "A handle has 3 to 32 characters: a to z, 0 to 9, _ and . The relay does not learn it. Who knows it, or guesses it, can \
-knock; nobody can write to you before you accept.\n\nExamples:\n  restante client handle set alice\n  restante client handle show\n  \
+knock; nobody can write to you before you accept.\n\nExamples:\n  restante client handle set alice\n  restante client handle             which one you have\n  \
 restante client handle release"
 )]
 pub(super) struct HandleArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
     #[command(subcommand)]
-    command: HandleCommand,
+    command: Option<HandleCommand>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -29,7 +32,7 @@ enum HandleCommand {
         #[command(flatten)]
         code: CodeArgs,
     },
-    /// Show the handle.
+    /// Show the handle, as `handle` alone does.
     Show {
         /// Print JSON.
         #[arg(long)]
@@ -43,7 +46,7 @@ enum HandleCommand {
 }
 
 pub(super) async fn handle(mut client: Client, args: HandleArgs) -> anyhow::Result<u8> {
-    match args.command {
+    match args.command.unwrap_or(HandleCommand::Show { json: args.json }) {
         HandleCommand::Set { name, code } => {
             let before = client.handle().map(str::to_string);
             code.elevated(&mut client, async |client| client.set_handle(&name).await).await?;
