@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::device::{Addressee, BODY_BYTES, Device, Packer, fresh_id};
 use super::zipf::Random;
-use crate::cli::{output, units};
+use crate::cli::output;
 use crate::protocol::time::{DAY, HOUR, floor_hour};
 use crate::protocol::tokens::TokenItem;
 use crate::server::{Fill, NewList};
@@ -64,8 +64,8 @@ pub(super) fn fill(data: &Path, envelopes: u64, mailboxes: usize) -> anyhow::Res
                 filled.soon += u64::from(expiry.is_soon(round));
             }
         }
-        let (done, secs) = (units::count(filled.envelopes, "envelope"), began.elapsed().as_secs());
-        output::say(&format!("filling: {done} in {} after {secs} s", units::count(filled.addressees.len() as u64, "mailbox")));
+        let (done, boxes, secs) = (filled.envelopes, filled.addressees.len(), began.elapsed().as_secs());
+        output::say(&format!("filling: {done} of {envelopes} envelopes in {boxes} mailboxes after {secs} s"));
     }
     fill.finish()?;
     output::say(&format!("filled and on the disk after {} s", began.elapsed().as_secs()));
