@@ -133,6 +133,11 @@ fn signed() -> Vec<Made> {
 
 /// What is hashed, or names what something was derived or encrypted for.
 fn named() -> Vec<Made> {
+    // The first slot's part is not written; that of a further one is.
+    let mut slot_id = made("/slot-id", ["account"], |[of]| slot_id_info(&account(of), 0));
+    slot_id.changed.push(("part", slot_id_info(&account(1), 1)));
+    let mut slot_key = made("/slot-key", [], |[]| slot_key_info(&account(1), 0));
+    slot_key.changed.push(("part", slot_key_info(&account(1), 1)));
     vec![
         made("/fingerprint", ["key"], |[n]| RelayKey([n; 32]).fingerprint().into_bytes()),
         made("/recovery-code", ["account", "code"], |[of, code]| recovery_code_hash(&account(of), &text(code)).0.to_vec()),
@@ -141,8 +146,8 @@ fn named() -> Vec<Made> {
         made("/wrap", ["device"], |[of]| wrap_info(&device(of))),
         made("/handle-salt", ["relay_key"], |[n]| handle_salt(&RelayKey([n; 32])).to_vec()),
         made("/handle-record", ["lookup hash"], |[n]| record_aad(&HandleHash([n; 32]))),
-        made("/slot-id", ["account"], |[of]| slot_id_info(&account(of))),
-        made("/slot-key", [], |[]| slot_key_info(&account(1))),
+        slot_id,
+        slot_key,
         made("/slot", ["slot id", "version"], |[slot, version]| slot_aad(&SlotId([slot; 32]), version.into())),
         made("/key-id", ["public key"], |[n]| key_id(&key(n)).to_vec()),
         made("/envelope", ["recipient account", "recipient device"], |[of, id]| seal_info(&account(of), &device(id))),
