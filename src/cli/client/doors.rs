@@ -63,6 +63,7 @@ pub(super) struct BlockArgs {
 #[derive(Debug, Args)]
 pub(super) struct UnblockArgs {
     /// Their name, as `block` shows it, or their account.
+    #[arg(allow_hyphen_values = true)]
     who: String,
 }
 
