@@ -90,3 +90,30 @@ fn row(info: &DeviceInfo) -> Vec<String> {
 }
 
 const WEEK: u64 = 604_800;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::RemoveArgs;
+
+    #[derive(Parser)]
+    struct Remove {
+        #[command(flatten)]
+        args: RemoveArgs,
+    }
+
+    /// One id in 64 does, and was taken for a flag.
+    #[test]
+    fn an_id_may_begin_with_a_hyphen() {
+        for (line, stolen) in [
+            (&["remove", "-2tawF44lw9", "--stolen"][..], true),
+            (&["remove", "--stolen", "-2tawF44lw9"], true),
+            (&["remove", "--", "-2tawF44lw9"], false),
+            (&["remove", "-2tawF44lw9"], false),
+        ] {
+            let Remove { args } = Remove::try_parse_from(line).expect("it parses");
+            assert_eq!((args.id.as_str(), args.stolen), ("-2tawF44lw9", stolen), "{line:?}");
+        }
+    }
+}

@@ -49,7 +49,7 @@ enum InvitesCommand {
     /// Take a link back; who has come by it stays a contact.
     Revoke {
         /// Its id, as `invites` shows it.
-        #[arg(required_unless_present = "all")]
+        #[arg(required_unless_present = "all", allow_hyphen_values = true)]
         id: Option<String>,
         /// All of them.
         #[arg(long, conflicts_with = "id")]
