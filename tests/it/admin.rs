@@ -104,7 +104,7 @@ fn a_pass_is_made_listed_and_ended() {
         operator(&["pass", "create", "--json"]).json();
         let list = operator(&["pass", "list", "--json"]).json();
         let hash = list[0]["hash"].as_str().expect("a hash");
-        assert_eq!(operator(&["pass", "revoke", hash]).code, 0);
+        assert_eq!(operator(&["pass", "revoke", hash, "--json"]).json(), json!({"revoked": true}));
         assert_eq!(operator(&["pass", "list", "--json"]).json(), json!([]));
     });
     let directory = TempDir::new().expect("a directory");

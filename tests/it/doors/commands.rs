@@ -46,6 +46,7 @@ fn a_handle_is_set_knocked_at_and_answered() {
     desk.done("alice", &["handle", "set", "alice.a"]);
     assert_eq!(desk.done("alice", &["handle", "show"]).stdout, "alice.a\n");
     assert_eq!(desk.done("alice", &["handle", "show", "--json"]).json()["handle"], "alice.a");
+    assert_eq!(desk.done("alice", &["handle", "--json"]).json()["handle"], "alice.a");
     let bad = desk.run("bob", &["knock", "Alice", "hello"]);
     assert!(bad.code == 1 && bad.stderr.contains("cannot be a handle") && bad.stderr.contains("hint: "), "{bad:?}");
     let nobody = desk.run("bob", &["knock", "alicia", "hello"]);
