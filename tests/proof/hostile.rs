@@ -72,10 +72,13 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     for _ in 0..PAGE_ENVELOPES {
         device.send(&mut line, 0, &id_by(&mut random), 16_384)?.expect::<serde_json::Value>(202)?;
     }
-    let mut held = 0;
+    let (mut held, mut memory) = (0, 0);
     for kind in KINDS {
+        let count = plan.count.div_ceil(kind.one_in);
+        // What was needed once is not given back to the system.
+        memory = u64::max(memory, kind.memory * count as u64);
         let session = device.login(&relay, &mut Line::new(relay.address))?;
-        held += wave(&runtime, &relay, &device, kind, plan.count.div_ceil(kind.one_in), &session, &mut random)
+        held += wave(&runtime, &relay, &device, kind, (count, MEMORY_BASE + memory), &session, &mut random)
             .with_context(|| kind.name)?;
     }
     held += out_of_descriptors(&runtime, &relay, &device, &mut random).context("out of descriptors")?;
@@ -96,7 +99,7 @@ fn wave(
     relay: &Relay,
     device: &Device,
     kind: &'static Kind,
-    count: usize,
+    (count, bound): (usize, u64),
     session: &str,
     random: &mut Random,
 ) -> anyhow::Result<usize> {
@@ -122,7 +125,6 @@ fn wave(
     })?;
     ensure!(opened >= count * 9 / 10, "{opened} of {count} could be opened");
     closed(relay, device, before.descriptors)?;
-    let bound = MEMORY_BASE + kind.memory * count as u64;
     println!(
         "hostile: {count} {}: at most {} at once, closed after {:.1} s; {}; {} MiB at most, {} may be",
         kind.name,

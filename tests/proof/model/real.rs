@@ -348,7 +348,8 @@ impl Real {
                 );
                 let mut due: Vec<DeviceId> = full.iter().map(|name| self.devices[name].id).collect();
                 let mut full = told.full;
-                (due.sort_unstable(), full.sort_unstable());
+                due.sort_unstable();
+                full.sort_unstable();
                 ensure!(full == due, "{} mailboxes are said to be full where {} are", full.len(), due.len());
             }
         }

@@ -137,7 +137,7 @@ impl Model {
                     tokens.iter().copied().filter(|token| self.tokens.get(token).is_some_and(|it| it.owner == *of)).collect();
                 own.sort_unstable();
                 own.dedup();
-                own.iter().for_each(|token| drop(self.tokens.remove(token)));
+                self.tokens.retain(|token, _| !own.contains(token));
                 Ok(Said::Number(own.len() as u64))
             }
             Step::LogIn { of, device } => {
