@@ -3,6 +3,8 @@
 //! count is how many cases; a case has up to 50 steps, and 100 from a thousand cases on.
 
 mod host;
+mod judge;
+mod mailbox;
 mod real;
 mod reference;
 mod steps;
