@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, ensure};
 use restante::crypto::{random, sign};
-use restante::protocol::accounts::{PutListRequest, RegisterRequest};
+use restante::protocol::accounts::RegisterRequest;
 use restante::protocol::auth::{LoginReply, RevokeSessionsRequest};
 use restante::protocol::envelopes::{AckRequest, ListName, ReceiveReply, Sealed, SendRequest};
 use restante::protocol::tokens::{AddTokenRequest, RevokeTokensRequest, TokenKind};
-use restante::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, Hash, Seq, Signature, SignedList};
+use restante::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, Hash, Seq, SignedList};
 use serde_json::Value;
 
 use super::host::Host;
 use super::reference::{Model, Name};
-use super::steps::{Acked, Aim, BadLogin, Changed, Misfit, Registered, Step};
+use super::steps::{Acked, Aim, Misfit, Step};
 use crate::http::{Reply, Told};
 use crate::people::{Device, LIST, body_of, list_of};
 
@@ -22,20 +22,21 @@ use crate::people::{Device, LIST, body_of, list_of};
 pub(super) struct Real {
     /// The full hour at which it began.
     pub(super) base: u64,
-    parties: [Party; 2],
+    pub(super) parties: [Party; 2],
     pub(super) devices: HashMap<Name, Device>,
     pub(super) sessions: HashMap<Name, String>,
     tokens: BTreeMap<u8, DeliveryToken>,
     pub(super) ids: [u8; 15],
     /// The seq of each envelope that a mailbox was given.
     pub(super) seqs: HashMap<Name, Vec<u64>>,
-    before: Model,
+    pub(super) before: Model,
 }
 
-struct Party {
-    account: sign::KeyPair,
-    list_key: sign::KeyPair,
-    list: SignedList,
+/// One account's keys and list.
+pub(super) struct Party {
+    pub(super) account: sign::KeyPair,
+    pub(super) list_key: sign::KeyPair,
+    pub(super) list: SignedList,
 }
 
 impl Real {
@@ -228,96 +229,6 @@ impl Real {
         Ok(host.line().post("/v1/envelopes/ack", Some(self.session(of, device)?), &request)?)
     }
 
-    fn log_in_badly(
-        &mut self,
-        host: &mut Host,
-        model: &Model,
-        (of, device): (usize, u8),
-        how: BadLogin,
-    ) -> anyhow::Result<Reply> {
-        let own = &self.devices[&self.name(of, device)];
-        let right = |key: &sign::KeyPair, transcript: &[u8]| key.sign(transcript);
-        let (at, line) = host.at_line();
-        let login = match how {
-            BadLogin::Twice | BadLogin::Late => own.login_by(at, line, right)?,
-            BadLogin::AnothersKey => own.login_by(at, line, |_, transcript| sign::KeyPair::generate().sign(transcript))?,
-            BadLogin::AnothersChallenge => {
-                let other = self.devices[&self.name(1 - of, 0)].login_by(at, line, right)?;
-                let mut login = own.login_by(at, line, right)?;
-                login.challenge = other.challenge;
-                login
-            }
-            BadLogin::Removed => {
-                let stranger = Device::unlisted(sign::KeyPair::generate());
-                let removed = self.before.removed.last().map_or(&stranger, |name| &self.devices[name]);
-                removed.login_by(at, line, right)?
-            }
-        };
-        match how {
-            BadLogin::Twice => {
-                let reply = line.post("/v1/auth/login", None, &login)?;
-                self.logged_in(model, of, device, &reply)?;
-            }
-            BadLogin::Late => host.advance(60)?,
-            _ => {}
-        }
-        Ok(host.line().post("/v1/auth/login", None, &login)?)
-    }
-
-    fn register_again(&mut self, host: &mut Host, of: usize, how: Registered) -> anyhow::Result<Reply> {
-        let (at, line) = host.at_line();
-        let own = self.own_devices(of);
-        let party = &self.parties[of];
-        let mut request = match how {
-            Registered::Again | Registered::BadProof | Registered::BadList => {
-                own[0].registration_with(at, line, party.list.clone())?
-            }
-            Registered::AnotherList => {
-                let list = list_of(&party.account, &party.list_key, self.before.people[of].version + 5, Hash::ZERO, &own);
-                own[0].registration_with(at, line, list)?
-            }
-            Registered::DeviceOfAnother => {
-                let other = self.taken(1 - of);
-                let list = list_of(&sign::KeyPair::generate(), &sign::KeyPair::generate(), 1, Hash::ZERO, &[other]);
-                other.registration_with(at, line, list)?
-            }
-        };
-        match how {
-            Registered::BadProof => request.signature.0[40] ^= 1,
-            Registered::BadList => {
-                let mut list = party.list.clone();
-                list.signature = Signature(sign::KeyPair::generate().sign(list.list.as_slice()));
-                request = own[0].registration_with(at, line, list)?;
-            }
-            _ => {}
-        }
-        Ok(line.post("/v1/accounts", None, &request)?)
-    }
-
-    fn change(&mut self, host: &mut Host, model: &Model, of: usize, how: Changed) -> anyhow::Result<Reply> {
-        let session = self.session(of, 0)?.to_string();
-        for device in &model.people[of].devices {
-            self.devices.entry(device.name).or_insert_with(|| Device::unlisted(sign::KeyPair::generate()));
-        }
-        let (before, after) = (self.before.people[of].version, model.people[of].version);
-        let devices: Vec<&Device> = model.people[of].devices.iter().map(|device| &self.devices[&device.name]).collect();
-        let party = &self.parties[of];
-        let follow =
-            |version, devices: &[&Device]| list_of(&party.account, &party.list_key, version, party.list.hash(), devices);
-        let list = match how {
-            Changed::Behind => follow(before, &devices),
-            Changed::WithAnothers => follow(before + 1, &[devices[0], self.taken(1 - of)]),
-            _ if before == after => party.list.clone(),
-            _ => follow(after, &devices),
-        };
-        let reply =
-            host.line().put("/v1/account/device-list", Some(&session), &PutListRequest { device_list: list.clone() })?;
-        if model.said.is_ok() {
-            self.parties[of].list = list;
-        }
-        Ok(reply)
-    }
-
     fn register(&mut self, host: &mut Host, model: &Model, of: usize) -> anyhow::Result<()> {
         let (at, line) = host.at_line();
         let device = &self.devices[&model.people[of].devices[0].name];
@@ -326,7 +237,7 @@ impl Real {
         Ok(())
     }
 
-    fn logged_in(&mut self, model: &Model, of: usize, device: u8, reply: &Reply) -> Told<()> {
+    pub(super) fn logged_in(&mut self, model: &Model, of: usize, device: u8, reply: &Reply) -> Told<()> {
         let told: LoginReply = reply.expect(200)?;
         let (name, _) = model.device(of, device).sessions.last().context("a session")?;
         self.sessions.insert(*name, told.session.encode());
@@ -334,23 +245,17 @@ impl Real {
     }
 
     /// The newest session of a device as it was before the step.
-    fn session(&self, of: usize, device: u8) -> anyhow::Result<&str> {
+    pub(super) fn session(&self, of: usize, device: u8) -> anyhow::Result<&str> {
         let (name, _) = self.before.device(of, device).sessions.last().context("everybody has a session")?;
         Ok(&self.sessions[name])
     }
 
-    fn name(&self, of: usize, device: u8) -> Name {
+    pub(super) fn name(&self, of: usize, device: u8) -> Name {
         self.before.device(of, device).name
     }
 
-    fn own_devices(&self, of: usize) -> Vec<&Device> {
+    pub(super) fn own_devices(&self, of: usize) -> Vec<&Device> {
         self.before.people[of].devices.iter().map(|device| &self.devices[&device.name]).collect()
-    }
-
-    /// A device that is another's, or was removed.
-    fn taken(&self, other: usize) -> &Device {
-        let removed = self.before.removed.last().filter(|_| self.before.now.is_multiple_of(120));
-        removed.map_or_else(|| self.own_devices(other)[0], |name| &self.devices[name])
     }
 
     fn token(&mut self, number: u8) -> DeliveryToken {

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use restante::protocol::ErrorCode::{self, *};
 use restante::protocol::time::{HOUR, WEEK, envelope_expiry};
-use restante::protocol::tokens::{ONCE_SECS_MAX, TokenKind};
+use restante::protocol::tokens::TokenKind;
 
 use super::mailbox::{Device, Held};
 use super::steps::{Acked, Aim, BadLogin, Changed, Misfit, Registered, Step};
-use crate::by_hand::{MAILBOX_ENVELOPES_MAX, TOKENS_MAX};
+use super::tokens::Token;
 
 /// A number that names a device or a session for as long as the case runs.
 pub(super) type Name = u64;
@@ -44,17 +44,6 @@ pub(super) struct Person {
     /// Which of its lists counts.
     pub(super) version: u64,
     pub(super) devices: Vec<Device>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Token {
-    pub(super) owner: usize,
-    kind: TokenKind,
-    expires_at: Option<u64>,
-    envelopes_max: Option<u64>,
-    uses: Option<u64>,
-    uses_left: Option<u64>,
-    used_by: Option<u8>,
 }
 
 impl Model {
@@ -257,41 +246,6 @@ impl Model {
         Ok(Said::Number(removed.len() as u64))
     }
 
-    fn add_token(
-        &mut self,
-        of: usize,
-        token: u8,
-        kind: TokenKind,
-        hours: Option<u16>,
-        envelopes_max: Option<u64>,
-        uses: Option<u64>,
-    ) -> Result<Said, ErrorCode> {
-        let (now, expires_at) = (self.now, hours.map(|hours| self.now + u64::from(hours) * HOUR));
-        let once = kind == TokenKind::Once;
-        if expires_at.map_or(once, |at| at <= now || (once && at > now + ONCE_SECS_MAX)) {
-            return Err(BadExpiry);
-        }
-        if envelopes_max.is_some_and(|max| !(1..=MAILBOX_ENVELOPES_MAX).contains(&max)) {
-            return Err(BadRequest);
-        }
-        if uses.is_some_and(|uses| kind != TokenKind::Knock || uses == 0) {
-            return Err(BadRequest);
-        }
-        let expires_at = expires_at.map(|at| at.next_multiple_of(HOUR));
-        let good = |token: &Token| token.expires_at.is_none_or(|at| now < at);
-        if let Some(known) = self.tokens.get(&token).filter(|token| good(token)) {
-            let same = (known.owner, known.kind, known.expires_at, known.envelopes_max, known.uses)
-                == (of, kind, expires_at, envelopes_max, uses);
-            return if same { Ok(Said::Done) } else { Err(TokenTaken) };
-        }
-        if self.tokens.values().filter(|token| token.owner == of && good(token)).count() as u64 >= TOKENS_MAX {
-            return Err(TooManyTokens);
-        }
-        let new = Token { owner: of, kind, expires_at, envelopes_max, uses, uses_left: uses, used_by: None };
-        self.tokens.insert(token, new);
-        Ok(Said::Done)
-    }
-
     fn change(&mut self, of: usize, how: Changed) -> Result<Said, ErrorCode> {
         let fresh = self.names;
         let person = &mut self.people[of];
@@ -361,14 +315,6 @@ impl Model {
                 }
             }
         }
-    }
-}
-
-impl Token {
-    /// What everybody has at the beginning.
-    fn of(owner: usize) -> Self {
-        let kind = TokenKind::Contact;
-        Self { owner, kind, expires_at: None, envelopes_max: None, uses: None, uses_left: None, used_by: None }
     }
 }
 
