@@ -72,10 +72,13 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     for _ in 0..PAGE_ENVELOPES {
         device.send(&mut line, 0, &id_by(&mut random), 16_384)?.expect::<serde_json::Value>(202)?;
     }
-    let mut held = 0;
+    let (mut held, mut memory) = (0, 0);
     for kind in KINDS {
+        let count = plan.count.div_ceil(kind.one_in);
+        // What was needed once is not given back to the system.
+        memory = u64::max(memory, kind.memory * count as u64);
         let session = device.login(&relay, &mut Line::new(relay.address))?;
-        held += wave(&runtime, &relay, &device, kind, plan.count.div_ceil(kind.one_in), &session, &mut random)
+        held += wave(&runtime, &relay, &device, kind, (count, MEMORY_BASE + memory), &session, &mut random)
             .with_context(|| kind.name)?;
     }
     held += out_of_descriptors(&runtime, &relay, &device, &mut random).context("out of descriptors")?;
@@ -96,7 +99,7 @@ fn wave(
     relay: &Relay,
     device: &Device,
     kind: &'static Kind,
-    count: usize,
+    (count, bound): (usize, u64),
     session: &str,
     random: &mut Random,
 ) -> anyhow::Result<usize> {
@@ -114,15 +117,14 @@ fn wave(
                 }
                 Ok::<_, std::io::Error>(())
             })?;
-            closed(relay, device, before.descriptors)?;
+            closed(relay, device, before.descriptors, count)?;
             drop(held);
             return Ok(());
         }
         runtime.block_on(ended(held))
     })?;
     ensure!(opened >= count * 9 / 10, "{opened} of {count} could be opened");
-    closed(relay, device, before.descriptors)?;
-    let bound = MEMORY_BASE + kind.memory * count as u64;
+    closed(relay, device, before.descriptors, count)?;
     println!(
         "hostile: {count} {}: at most {} at once, closed after {:.1} s; {}; {} MiB at most, {} may be",
         kind.name,
@@ -246,11 +248,11 @@ async fn ended(held: Vec<TcpStream>) -> anyhow::Result<()> {
 }
 
 /// Waits until the relay has given back what it had more than before.
-fn closed(relay: &Relay, device: &Device, before: u64) -> anyhow::Result<()> {
+fn closed(relay: &Relay, device: &Device, before: u64, count: usize) -> anyhow::Result<()> {
     let (began, mut random) = (Instant::now(), Random::new(before));
     while Usage::of(relay.pid)?.descriptors > before + DESCRIPTORS_MORE {
         fresh(relay, device, &id_by(&mut random))?;
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > PATIENCE + PATIENCE_EACH * count as u32 {
             bail!("{} descriptors are open, {before} were before", Usage::of(relay.pid)?.descriptors);
         }
     }
@@ -274,4 +276,6 @@ const FEW: u64 = 40;
 /// The store's, which come and go.
 const DESCRIPTORS_MORE: u64 = 2;
 /// Beyond every deadline: only what is never closed is waited for so long.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(25);
+/// Of many pages each takes its time to be made, in a build that is not optimized.
+const PATIENCE_EACH: Duration = Duration::from_millis(300);

@@ -21,7 +21,9 @@ pub(crate) fn run(cycles: Option<usize>, seed: Option<u64>) -> ExitCode {
             .output()
             .expect("this program runs");
         let said = String::from_utf8_lossy(&output.stdout);
-        let last = said.lines().last().unwrap_or_default();
+        // What follows it tells more.
+        let of_rung = |line: &&str| line.starts_with(&format!("{}: ", rung.name));
+        let last = said.lines().rev().find(of_rung).unwrap_or_default();
         let verdict = match output.status.code() {
             Some(code) if code == i32::from(FELL) => "caught",
             Some(0) if last.contains(": skipped: ") => "skipped",

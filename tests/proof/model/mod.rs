@@ -2,10 +2,14 @@
 //! after each step every mailbox compared with what plain maps say. What fails is made as short as it gets, and printed. The
 //! count is how many cases; a case has up to 50 steps, and 100 from a thousand cases on.
 
+mod accounts;
 mod host;
+mod judge;
+mod mailbox;
 mod real;
 mod reference;
 mod steps;
+mod tokens;
 
 use std::panic;
 use std::sync::Mutex;

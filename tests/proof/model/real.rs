@@ -3,41 +3,40 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use restante::crypto::{random, sign};
-use restante::protocol::accounts::{PutListRequest, RegisterRequest};
+use restante::protocol::accounts::RegisterRequest;
 use restante::protocol::auth::{LoginReply, RevokeSessionsRequest};
-use restante::protocol::envelopes::{AckRequest, Envelope, ListName, ReceiveReply, Sealed, SendReply, SendRequest};
+use restante::protocol::envelopes::{AckRequest, ListName, ReceiveReply, Sealed, SendRequest};
 use restante::protocol::tokens::{AddTokenRequest, RevokeTokensRequest, TokenKind};
-use restante::protocol::{
-    AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, ErrorCode, Hash, Problem, Seq, Signature, SignedList,
-};
+use restante::protocol::{AccountId, Bytes, DeliveryToken, DeviceId, EnvelopeId, Hash, Seq, SignedList};
 use serde_json::Value;
 
 use super::host::Host;
-use super::reference::{Model, Name, Said};
-use super::steps::{Acked, Aim, BadLogin, Changed, Misfit, Registered, Step};
+use super::reference::{Model, Name};
+use super::steps::{Acked, Aim, Misfit, Step};
 use crate::http::{Reply, Told};
 use crate::people::{Device, LIST, body_of, list_of};
 
 /// What one case has at the relay.
 pub(super) struct Real {
     /// The full hour at which it began.
-    base: u64,
-    parties: [Party; 2],
-    devices: HashMap<Name, Device>,
-    sessions: HashMap<Name, String>,
+    pub(super) base: u64,
+    pub(super) parties: [Party; 2],
+    pub(super) devices: HashMap<Name, Device>,
+    pub(super) sessions: HashMap<Name, String>,
     tokens: BTreeMap<u8, DeliveryToken>,
-    ids: [u8; 15],
+    pub(super) ids: [u8; 15],
     /// The seq of each envelope that a mailbox was given.
-    seqs: HashMap<Name, Vec<u64>>,
-    before: Model,
+    pub(super) seqs: HashMap<Name, Vec<u64>>,
+    pub(super) before: Model,
 }
 
-struct Party {
-    account: sign::KeyPair,
-    list_key: sign::KeyPair,
-    list: SignedList,
+/// One account's keys and list.
+pub(super) struct Party {
+    pub(super) account: sign::KeyPair,
+    pub(super) list_key: sign::KeyPair,
+    pub(super) list: SignedList,
 }
 
 impl Real {
@@ -230,187 +229,6 @@ impl Real {
         Ok(host.line().post("/v1/envelopes/ack", Some(self.session(of, device)?), &request)?)
     }
 
-    fn log_in_badly(
-        &mut self,
-        host: &mut Host,
-        model: &Model,
-        (of, device): (usize, u8),
-        how: BadLogin,
-    ) -> anyhow::Result<Reply> {
-        let own = &self.devices[&self.name(of, device)];
-        let right = |key: &sign::KeyPair, transcript: &[u8]| key.sign(transcript);
-        let (at, line) = host.at_line();
-        let login = match how {
-            BadLogin::Twice | BadLogin::Late => own.login_by(at, line, right)?,
-            BadLogin::AnothersKey => own.login_by(at, line, |_, transcript| sign::KeyPair::generate().sign(transcript))?,
-            BadLogin::AnothersChallenge => {
-                let other = self.devices[&self.name(1 - of, 0)].login_by(at, line, right)?;
-                let mut login = own.login_by(at, line, right)?;
-                login.challenge = other.challenge;
-                login
-            }
-            BadLogin::Removed => {
-                let stranger = Device::unlisted(sign::KeyPair::generate());
-                let removed = self.before.removed.last().map_or(&stranger, |name| &self.devices[name]);
-                removed.login_by(at, line, right)?
-            }
-        };
-        match how {
-            BadLogin::Twice => {
-                let reply = line.post("/v1/auth/login", None, &login)?;
-                self.logged_in(model, of, device, &reply)?;
-            }
-            BadLogin::Late => host.advance(60)?,
-            _ => {}
-        }
-        Ok(host.line().post("/v1/auth/login", None, &login)?)
-    }
-
-    fn register_again(&mut self, host: &mut Host, of: usize, how: Registered) -> anyhow::Result<Reply> {
-        let (at, line) = host.at_line();
-        let own = self.own_devices(of);
-        let party = &self.parties[of];
-        let mut request = match how {
-            Registered::Again | Registered::BadProof | Registered::BadList => {
-                own[0].registration_with(at, line, party.list.clone())?
-            }
-            Registered::AnotherList => {
-                let list = list_of(&party.account, &party.list_key, self.before.people[of].version + 5, Hash::ZERO, &own);
-                own[0].registration_with(at, line, list)?
-            }
-            Registered::DeviceOfAnother => {
-                let other = self.taken(1 - of);
-                let list = list_of(&sign::KeyPair::generate(), &sign::KeyPair::generate(), 1, Hash::ZERO, &[other]);
-                other.registration_with(at, line, list)?
-            }
-        };
-        match how {
-            Registered::BadProof => request.signature.0[40] ^= 1,
-            Registered::BadList => {
-                let mut list = party.list.clone();
-                list.signature = Signature(sign::KeyPair::generate().sign(list.list.as_slice()));
-                request = own[0].registration_with(at, line, list)?;
-            }
-            _ => {}
-        }
-        Ok(line.post("/v1/accounts", None, &request)?)
-    }
-
-    fn change(&mut self, host: &mut Host, model: &Model, of: usize, how: Changed) -> anyhow::Result<Reply> {
-        let session = self.session(of, 0)?.to_string();
-        for device in &model.people[of].devices {
-            self.devices.entry(device.name).or_insert_with(|| Device::unlisted(sign::KeyPair::generate()));
-        }
-        let (before, after) = (self.before.people[of].version, model.people[of].version);
-        let devices: Vec<&Device> = model.people[of].devices.iter().map(|device| &self.devices[&device.name]).collect();
-        let party = &self.parties[of];
-        let follow =
-            |version, devices: &[&Device]| list_of(&party.account, &party.list_key, version, party.list.hash(), devices);
-        let list = match how {
-            Changed::Behind => follow(before, &devices),
-            Changed::WithAnothers => follow(before + 1, &[devices[0], self.taken(1 - of)]),
-            _ if before == after => party.list.clone(),
-            _ => follow(after, &devices),
-        };
-        let reply =
-            host.line().put("/v1/account/device-list", Some(&session), &PutListRequest { device_list: list.clone() })?;
-        if model.said.is_ok() {
-            self.parties[of].list = list;
-        }
-        Ok(reply)
-    }
-
-    /// Holds an answer against the reference's.
-    fn compare(&self, model: &Model, reply: &Reply) -> anyhow::Result<()> {
-        let text = || String::from_utf8_lossy(&reply.body[..reply.body.len().min(300)]).into_owned();
-        let said = match &model.said {
-            Err(code) => {
-                let problem: Problem = reply.expect(code.status()).with_context(|| format!("{} was due", code.as_str()))?;
-                ensure!(problem.code == *code, "{} where {} was due", problem.code.as_str(), code.as_str());
-                return Ok(());
-            }
-            Ok(said) => said,
-        };
-        ensure!((200..300).contains(&reply.status), "{} {} where {said:?} was due", reply.status, text());
-        match said {
-            Said::Done => {}
-            Said::Number(number) => {
-                let value: Value = serde_json::from_slice(&reply.body)?;
-                let told = value["removed"].as_u64().or(value["revoked"].as_u64());
-                ensure!(told == Some(*number), "{} where {number} was due", text());
-            }
-            Said::Sent { expires_at, full } => {
-                let told: SendReply = reply.expect(202)?;
-                ensure!(
-                    told.expires_at == self.base + expires_at,
-                    "{} where {expires_at} was due",
-                    told.expires_at - self.base
-                );
-                let mut due: Vec<DeviceId> = full.iter().map(|name| self.devices[name].id).collect();
-                let mut full = told.full;
-                (due.sort_unstable(), full.sort_unstable());
-                ensure!(full == due, "{} mailboxes are said to be full where {} are", full.len(), due.len());
-            }
-        }
-        Ok(())
-    }
-
-    /// Whatever session ended is good for nothing.
-    fn over(&mut self, host: &mut Host, model: &Model) -> anyhow::Result<()> {
-        let live: Vec<Name> = sessions(model).map(|(name, _)| name).collect();
-        let over: Vec<Name> = self.sessions.keys().copied().filter(|name| !live.contains(name)).collect();
-        for name in over {
-            let session = self.sessions.remove(&name).context("a session")?;
-            let reply = host.line().get("/v1/envelopes", Some(&session))?;
-            let problem: Problem = reply.expect(401).context("a session that is over was taken")?;
-            ensure!(problem.code == ErrorCode::NoSession, "a session that is over gets {}", problem.code.as_str());
-        }
-        Ok(())
-    }
-
-    fn log_in_missing(&mut self, host: &mut Host, model: &Model) -> anyhow::Result<()> {
-        for (name, device) in sessions(model) {
-            if !self.sessions.contains_key(&name) {
-                let (at, line) = host.at_line();
-                self.sessions.insert(name, self.devices[&device].login(at, line)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Every mailbox holds what the reference's holds, and nothing else.
-    fn look(&mut self, host: &mut Host, model: &Model) -> anyhow::Result<()> {
-        for own in model.people.iter().flat_map(|person| &person.devices) {
-            let session = &self.sessions[&own.sessions.last().context("everybody has a session")?.0];
-            let page: ReceiveReply = host.line().get("/v1/envelopes", Some(session))?.expect(200)?;
-            let seqs = self.seqs.entry(own.name).or_default();
-            let mut there = page.envelopes.iter();
-            for held in own.visible(model.now) {
-                let Some(envelope) = there.next() else {
-                    bail!("device {} lost the envelope at place {}", own.name, held.place)
-                };
-                let Envelope { seq: Seq(seq), expires_at, .. } = envelope;
-                let place = held.place as usize;
-                if place == seqs.len() + 1 {
-                    ensure!(*seq > seqs.last().copied().unwrap_or(0), "a new envelope has seq {seq}, after {:?}", seqs.last());
-                    seqs.push(*seq);
-                }
-                ensure!(seqs.get(place - 1) == Some(seq), "seq {seq} stands where {:?} was due", seqs.get(place - 1));
-                ensure!(*expires_at == self.base + held.expires_at, "seq {seq} has another expiry");
-                let id = self.devices[&own.name].open(envelope)?;
-                ensure!(id == id_of(&self.ids, held.id), "seq {seq} holds another envelope");
-                ensure!(envelope.body.as_slice().len() == held.size + OVERHEAD, "seq {seq} has another size");
-            }
-            ensure!(there.next().is_none(), "device {} was given what it should not have", own.name);
-            ensure!(seqs.len() as u64 == own.given, "device {} was given {} and {} came", own.name, own.given, seqs.len());
-            ensure!(page.drained, "a mailbox of {} is not drained", own.held.len());
-            let gap = page.gap.map(|gap| (gap.count, gap.through.0));
-            let due = own.gap.map(|(count, last)| (count, seqs[last as usize - 1]));
-            ensure!(gap == due, "a gap of {gap:?} where {due:?} was due");
-        }
-        Ok(())
-    }
-
     fn register(&mut self, host: &mut Host, model: &Model, of: usize) -> anyhow::Result<()> {
         let (at, line) = host.at_line();
         let device = &self.devices[&model.people[of].devices[0].name];
@@ -419,7 +237,7 @@ impl Real {
         Ok(())
     }
 
-    fn logged_in(&mut self, model: &Model, of: usize, device: u8, reply: &Reply) -> Told<()> {
+    pub(super) fn logged_in(&mut self, model: &Model, of: usize, device: u8, reply: &Reply) -> Told<()> {
         let told: LoginReply = reply.expect(200)?;
         let (name, _) = model.device(of, device).sessions.last().context("a session")?;
         self.sessions.insert(*name, told.session.encode());
@@ -427,23 +245,17 @@ impl Real {
     }
 
     /// The newest session of a device as it was before the step.
-    fn session(&self, of: usize, device: u8) -> anyhow::Result<&str> {
+    pub(super) fn session(&self, of: usize, device: u8) -> anyhow::Result<&str> {
         let (name, _) = self.before.device(of, device).sessions.last().context("everybody has a session")?;
         Ok(&self.sessions[name])
     }
 
-    fn name(&self, of: usize, device: u8) -> Name {
+    pub(super) fn name(&self, of: usize, device: u8) -> Name {
         self.before.device(of, device).name
     }
 
-    fn own_devices(&self, of: usize) -> Vec<&Device> {
+    pub(super) fn own_devices(&self, of: usize) -> Vec<&Device> {
         self.before.people[of].devices.iter().map(|device| &self.devices[&device.name]).collect()
-    }
-
-    /// A device that is another's, or was removed.
-    fn taken(&self, other: usize) -> &Device {
-        let removed = self.before.removed.last().filter(|_| self.before.now.is_multiple_of(120));
-        removed.map_or_else(|| self.own_devices(other)[0], |name| &self.devices[name])
     }
 
     fn token(&mut self, number: u8) -> DeliveryToken {
@@ -463,16 +275,8 @@ impl Party {
     }
 }
 
-/// Every session that is good, and whose it is.
-fn sessions(model: &Model) -> impl Iterator<Item = (Name, Name)> {
-    let devices = model.people.iter().flat_map(|person| &person.devices);
-    devices.flat_map(|device| device.sessions.iter().map(|(name, _)| (*name, device.name)))
-}
-
-fn id_of(case: &[u8; 15], number: u8) -> EnvelopeId {
+pub(super) fn id_of(case: &[u8; 15], number: u8) -> EnvelopeId {
     let mut id = [number; 16];
     id[..15].copy_from_slice(case);
     EnvelopeId(id)
 }
-
-const OVERHEAD: usize = restante::protocol::envelopes::WRAP_OVERHEAD;

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use restante::protocol::ErrorCode::{self, *};
 use restante::protocol::time::{HOUR, WEEK, envelope_expiry};
-use restante::protocol::tokens::{ONCE_SECS_MAX, TokenKind};
+use restante::protocol::tokens::TokenKind;
 
+use super::mailbox::{Device, Held};
 use super::steps::{Acked, Aim, BadLogin, Changed, Misfit, Registered, Step};
-use crate::by_hand::{KNOCKS_MAX, KNOCKS_TOKEN_MAX, MAILBOX_BYTES_MAX, MAILBOX_ENVELOPES_MAX, TOKENS_MAX};
+use super::tokens::Token;
 
 /// A number that names a device or a session for as long as the case runs.
 pub(super) type Name = u64;
@@ -43,44 +44,6 @@ pub(super) struct Person {
     /// Which of its lists counts.
     pub(super) version: u64,
     pub(super) devices: Vec<Device>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Device {
-    pub(super) name: Name,
-    /// Oldest first, and until when.
-    pub(super) sessions: Vec<(Name, u64)>,
-    /// How many envelopes it was ever given.
-    pub(super) given: u64,
-    pub(super) held: Vec<Held>,
-    /// How many expired unread, and the last of them.
-    pub(super) gap: Option<(u64, u64)>,
-    /// Sends that are gone, and until when they are known.
-    repeats: BTreeMap<(u8, u8), u64>,
-}
-
-/// An envelope that waits, or has expired and was not purged.
-#[derive(Debug, Clone)]
-pub(super) struct Held {
-    pub(super) place: u64,
-    pub(super) token: u8,
-    pub(super) id: u8,
-    pub(super) size: usize,
-    pub(super) expires_at: u64,
-    knock: bool,
-    /// The relay remembers which token it came by.
-    share: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Token {
-    pub(super) owner: usize,
-    kind: TokenKind,
-    expires_at: Option<u64>,
-    envelopes_max: Option<u64>,
-    uses: Option<u64>,
-    uses_left: Option<u64>,
-    used_by: Option<u8>,
 }
 
 impl Model {
@@ -137,7 +100,7 @@ impl Model {
                     tokens.iter().copied().filter(|token| self.tokens.get(token).is_some_and(|it| it.owner == *of)).collect();
                 own.sort_unstable();
                 own.dedup();
-                own.iter().for_each(|token| drop(self.tokens.remove(token)));
+                self.tokens.retain(|token, _| !own.contains(token));
                 Ok(Said::Number(own.len() as u64))
             }
             Step::LogIn { of, device } => {
@@ -283,41 +246,6 @@ impl Model {
         Ok(Said::Number(removed.len() as u64))
     }
 
-    fn add_token(
-        &mut self,
-        of: usize,
-        token: u8,
-        kind: TokenKind,
-        hours: Option<u16>,
-        envelopes_max: Option<u64>,
-        uses: Option<u64>,
-    ) -> Result<Said, ErrorCode> {
-        let (now, expires_at) = (self.now, hours.map(|hours| self.now + u64::from(hours) * HOUR));
-        let once = kind == TokenKind::Once;
-        if expires_at.map_or(once, |at| at <= now || (once && at > now + ONCE_SECS_MAX)) {
-            return Err(BadExpiry);
-        }
-        if envelopes_max.is_some_and(|max| !(1..=MAILBOX_ENVELOPES_MAX).contains(&max)) {
-            return Err(BadRequest);
-        }
-        if uses.is_some_and(|uses| kind != TokenKind::Knock || uses == 0) {
-            return Err(BadRequest);
-        }
-        let expires_at = expires_at.map(|at| at.next_multiple_of(HOUR));
-        let good = |token: &Token| token.expires_at.is_none_or(|at| now < at);
-        if let Some(known) = self.tokens.get(&token).filter(|token| good(token)) {
-            let same = (known.owner, known.kind, known.expires_at, known.envelopes_max, known.uses)
-                == (of, kind, expires_at, envelopes_max, uses);
-            return if same { Ok(Said::Done) } else { Err(TokenTaken) };
-        }
-        if self.tokens.values().filter(|token| token.owner == of && good(token)).count() as u64 >= TOKENS_MAX {
-            return Err(TooManyTokens);
-        }
-        let new = Token { owner: of, kind, expires_at, envelopes_max, uses, uses_left: uses, used_by: None };
-        self.tokens.insert(token, new);
-        Ok(Said::Done)
-    }
-
     fn change(&mut self, of: usize, how: Changed) -> Result<Said, ErrorCode> {
         let fresh = self.names;
         let person = &mut self.people[of];
@@ -390,74 +318,6 @@ impl Model {
     }
 }
 
-impl Token {
-    /// What everybody has at the beginning.
-    fn of(owner: usize) -> Self {
-        let kind = TokenKind::Contact;
-        Self { owner, kind, expires_at: None, envelopes_max: None, uses: None, uses_left: None, used_by: None }
-    }
-}
-
-impl Device {
-    fn new(name: Name) -> Self {
-        Self { name, sessions: Vec::new(), given: 0, held: Vec::new(), gap: None, repeats: BTreeMap::new() }
-    }
-
-    /// What is delivered.
-    pub(super) fn visible(&self, now: u64) -> impl Iterator<Item = &Held> {
-        self.held.iter().filter(move |held| now < held.expires_at)
-    }
-
-    /// The places that an acknowledgement names, and the one through which it goes; 0 for none.
-    pub(super) fn places(&self, what: &Acked, now: u64) -> (Vec<u64>, u64) {
-        let visible: Vec<u64> = self.visible(now).map(|held| held.place).collect();
-        let pick = |at: &u8| visible.get(usize::from(*at) % visible.len().max(1)).copied();
-        match what {
-            Acked::Some(picks) => (picks.iter().filter_map(pick).collect(), 0),
-            Acked::Through(at) => (vec![], pick(at).unwrap_or(0)),
-            Acked::Gone(at) => {
-                let place = 1 + u64::from(*at) % self.given.max(1);
-                let gone = place <= self.given && self.held.iter().all(|held| held.place != place);
-                (gone.then_some(place).into_iter().collect(), 0)
-            }
-            Acked::Gap => (self.gap.iter().map(|(_, last)| *last).collect(), 0),
-            _ => (vec![], 0),
-        }
-    }
-
-    /// Whether this very send waits here, or lately did.
-    fn knows(&self, token: u8, id: u8, now: u64) -> bool {
-        self.held.iter().any(|held| (held.token, held.id) == (token, id))
-            || self.repeats.get(&(token, id)).is_some_and(|until| now < *until)
-    }
-
-    fn forget(&mut self, gone: &[Held], now: u64) {
-        self.repeats.extend(gone.iter().map(|held| ((held.token, held.id), now + REPEATS_SECS)));
-    }
-
-    /// A token may hold as much of a mailbox as is still free.
-    fn has_room(&self, token: u8, size: usize, knock: bool, envelopes_max: Option<u64>) -> bool {
-        let stored = |size: usize| (size + WRAPPED) as u64;
-        let of_token = || self.held.iter().filter(|held| held.share && held.token == token);
-        let envelopes = of_token().count() as u64;
-        if envelopes_max.is_some_and(|max| envelopes >= max) {
-            return false;
-        }
-        let knocks = self.held.iter().filter(|held| held.knock).count() as u64;
-        if knock {
-            return knocks < KNOCKS_MAX && envelopes < KNOCKS_TOKEN_MAX;
-        }
-        let bytes: u64 = self.held.iter().filter(|held| !held.knock).map(|held| stored(held.size)).sum();
-        let of_token: u64 = of_token().map(|held| stored(held.size)).sum();
-        let free = MAILBOX_ENVELOPES_MAX.checked_sub(self.held.len() as u64 - knocks + 1);
-        let free_bytes = MAILBOX_BYTES_MAX.checked_sub(bytes + stored(size));
-        free.is_some_and(|free| envelopes < free) && free_bytes.is_some_and(|free| of_token + stored(size) <= free)
-    }
-}
-
-/// `kind ‖ token hash ‖ id`, and the tag of the wrap.
-const WRAPPED: usize = 1 + 32 + 16 + 16;
 const SESSION_SECS: u64 = 1_800;
 const SESSIONS_DEVICE_MAX: usize = 4;
-const REPEATS_SECS: u64 = 600;
 const DEVICES_MAX: usize = 3;
