@@ -129,7 +129,7 @@ impl Town {
         BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut shown).expect("a line");
         let shown: Value = serde_json::from_str(&shown).expect("JSON");
         self.learn(new);
-        self.done(old, &["link", "approve", shown["code"].as_str().expect("a code")]);
+        self.done(old, &["link", "approve", "--yes", shown["code"].as_str().expect("a code")]);
         assert!(child.wait().expect("its end").success());
         self.hasty(new);
     }
