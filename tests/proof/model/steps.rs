@@ -235,7 +235,7 @@ pub(super) fn steps(model: &Model) -> BoxedStrategy<Step> {
         1 => Just(Acked::TooMany),
     ];
     let kind = prop_oneof![4 => Just(TokenKind::Contact), 2 => Just(TokenKind::Once), 2 => Just(TokenKind::Knock)];
-    let lives = prop_oneof![3 => Just(None), 4 => (1..100_u16).prop_map(Some), 1 => Just(Some(0)), 1 => Just(Some(721))];
+    let lives = prop_oneof![6 => Just(None), 4 => (1..100_u16).prop_map(Some), 1 => Just(Some(0)), 1 => Just(Some(721))];
     let most = prop_oneof![6 => Just(None), 2 => (1..3_u64).prop_map(Some), 1 => Just(Some(0))];
     let uses = prop_oneof![6 => Just(None), 2 => (1..3_u64).prop_map(Some), 1 => Just(Some(0))];
     let bad_login = prop_oneof![
@@ -276,7 +276,7 @@ pub(super) fn steps(model: &Model) -> BoxedStrategy<Step> {
         4 => Just(Step::Purge),
         1 => Just(Step::Restart),
         1 => Just(Step::Crash),
-        4 => (0..MISFITS.len()).prop_map(Step::Misfit),
+        6 => (0..MISFITS.len()).prop_map(Step::Misfit),
     ]
     .boxed()
 }
