@@ -192,8 +192,9 @@ fn every_transcript_of_the_protocol_is_here_with_every_field() {
     assert!(documented.remove("/challenge-mac").is_some());
     // A name alone.
     assert_eq!(documented.remove("/wrap-key"), Some(vec![]));
-    // "The same with" another purpose.
-    documented.insert("/slot-key", vec![]);
+    // "The same with" another purpose; the second and third slot's number follows.
+    documented.insert("/slot-key", vec!["part"]);
+    documented.entry("/slot-id").or_default().push("part");
     assert_eq!(here.collect::<BTreeMap<_, _>>(), documented);
 }
 
