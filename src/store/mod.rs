@@ -544,6 +544,8 @@ pub struct PurgePreview {
     pub bytes: u64,
     /// All envelopes waiting.
     pub waiting: u64,
+    /// Length of the database file.
+    pub database_bytes: u64,
 }
 
 /// Totals; never anything about one account.
@@ -609,8 +611,12 @@ pub trait Upkeep: Send + Sync {
     /// and held handles expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its mailbox's gap.
     async fn purge_slice(&self, cutoff: u64, unseen_week: u64, now: u64) -> Result<PurgeSlice>;
 
-    /// What a purge up to `cutoff` would remove.
+    /// What a purge up to `cutoff` would remove; as long as that, and no longer, is what it takes.
     async fn purge_preview(&self, cutoff: u64) -> Result<PurgePreview>;
+
+    /// Whether more than half of what waits has an expiry not after `cutoff`, and more than `least` envelopes wait; told without
+    /// looking at any of them.
+    async fn mostly_expired(&self, cutoff: u64, least: u64) -> Result<bool>;
 
     /// Notes that a purge ended, gives free space back to the file system in slices, and truncates the log.
     async fn purged(&self, now: u64) -> Result<()>;

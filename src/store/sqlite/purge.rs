@@ -22,6 +22,10 @@ impl Upkeep for SqliteStore {
         self.preview(cutoff).await
     }
 
+    async fn mostly_expired(&self, cutoff: u64, least: u64) -> Result<bool> {
+        self.most_expired(cutoff, least).await
+    }
+
     async fn purged(&self, now: u64) -> Result<()> {
         let note = self.write(Lane::Urgent, 0, move |tx| {
             let mut note = tx.connection.prepare_cached(

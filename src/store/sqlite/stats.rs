@@ -21,18 +21,12 @@ impl SqliteStore {
                 log_bytes: length(&open::log_file(&file)),
                 ..Totals::default()
             };
+            (totals.envelopes, totals.envelope_bytes) = waiting(connection)?;
             let mut relay = connection.prepare_cached(
-                "SELECT envelopes, envelope_bytes, damaged, purged_at
+                "SELECT damaged, purged_at
                  FROM relay",
             )?;
-            let (envelopes, bytes) = relay.query_row([], |row| {
-                totals.damaged = uint(row, 2)?;
-                totals.purged_at = uint_or_none(row, 3)?;
-                Ok((uint(row, 0)?, uint(row, 1)?))
-            })?;
-            let left = connection.prepare_cached(ENVELOPES_LEFT)?.query_row([], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
-            totals.envelopes = envelopes.saturating_sub(left.0);
-            totals.envelope_bytes = bytes.saturating_sub(left.1);
+            (totals.damaged, totals.purged_at) = relay.query_row([], |row| Ok((uint(row, 0)?, uint_or_none(row, 1)?)))?;
             let mut first = connection.prepare_cached(
                 "SELECT expires_at
                  FROM envelopes
@@ -46,8 +40,9 @@ impl SqliteStore {
     }
 
     pub(super) async fn preview(&self, cutoff: u64) -> Result<PurgePreview> {
-        let waiting = self.count().await?.envelopes;
+        let file = self.file.clone();
         self.read(move |connection| {
+            let (waiting, _) = waiting(connection)?;
             let mut count = connection.prepare_cached(
                 "SELECT count(*), coalesce(sum(length(body)), 0)
                  FROM envelopes
@@ -55,7 +50,22 @@ impl SqliteStore {
                  WHERE expires_at <= ?1 AND seq > coalesce(gone_through, 0)",
             )?;
             let (envelopes, bytes) = count.query_row([int(cutoff)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
-            Ok(PurgePreview { envelopes, bytes, waiting: waiting.max(envelopes) })
+            Ok(PurgePreview { envelopes, bytes, waiting: waiting.max(envelopes), database_bytes: length(&file) })
+        })
+        .await
+    }
+
+    pub(super) async fn most_expired(&self, cutoff: u64, least: u64) -> Result<bool> {
+        self.read(move |connection| {
+            let (waiting, _) = waiting(connection)?;
+            // The index alone, and no further than has to be known: with millions of rows these would be minutes at the start.
+            let mut count = connection.prepare_cached(
+                "SELECT count(*)
+                 FROM (SELECT 1 FROM envelopes WHERE expires_at <= ?1 LIMIT ?2)",
+            )?;
+            let half = waiting / 2;
+            let expired = count.query_row([int(cutoff), int(half + 1)], |row| uint(row, 0))?;
+            Ok(waiting > least && expired > half)
         })
         .await
     }
@@ -73,6 +83,14 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+/// Envelopes that wait, and the bytes of their bodies, by the counters.
+fn waiting(connection: &Connection) -> SqlResult<(u64, u64)> {
+    let pair = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| Ok((uint(row, 0)?, uint(row, 1)?)));
+    let (envelopes, bytes) = pair("SELECT envelopes, envelope_bytes FROM relay")?;
+    let left = pair(ENVELOPES_LEFT)?;
+    Ok((envelopes.saturating_sub(left.0), bytes.saturating_sub(left.1)))
 }
 
 fn table_rows(connection: &Connection, table: String, limit: u64) -> SqlResult<TableRows> {

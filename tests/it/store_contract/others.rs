@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use restante::protocol::keys::Prekey;
 use restante::protocol::tokens::TokenKind;
 use restante::protocol::{DeviceId, Hash, SealingKey, Seq, Signature};
-use restante::store::{KeptNotice, PassItem, PurgePreview, StoreError, Successor};
+use restante::store::{KeptNotice, PassItem, StoreError, Successor};
 
 use super::on_every_store;
 use crate::support::bench::{Bench, DAY, Kind, NOW, queued, token};
@@ -93,9 +93,12 @@ async fn a_purge_removes_exactly_what_has_expired(kind: Kind) {
     }
     bench.token(&alice, token(1, 1), TokenKind::Once, Some(NOW + 7_200), None).await;
     bench.store.add_pass(PassItem { hash: Hash([1; 32]), uses_left: 1, expires_at: NOW + 7_200 }).await.expect("added");
-    let preview = |cutoff| bench.store.purge_preview(cutoff);
-    assert_eq!(preview(NOW + 7_199).await, Ok(PurgePreview { envelopes: 1, bytes: 100, waiting: 3 }));
-    assert_eq!(preview(NOW + 7_200).await, Ok(PurgePreview { envelopes: 2, bytes: 200, waiting: 3 }));
+    for (cutoff, envelopes, mostly) in [(0, 0, false), (NOW + 7_199, 1, false), (NOW + 7_200, 2, true)] {
+        let preview = bench.store.purge_preview(cutoff).await.expect("a preview");
+        assert_eq!((preview.envelopes, preview.bytes, preview.waiting), (envelopes, envelopes * 100, 3));
+        assert_eq!(bench.store.mostly_expired(cutoff, 2).await, Ok(mostly));
+        assert_eq!(bench.store.mostly_expired(cutoff, 3).await, Ok(false), "no more than 3 wait");
+    }
     assert_eq!(bench.store.totals().await.expect("totals").first_expires_at, Some(NOW + 3_600));
     let slice = bench.store.purge_slice(NOW + 7_199, 0, NOW + 7_199).await.expect("a slice");
     assert_eq!((slice.envelopes, slice.bytes, slice.others), (1, 100, 0));

@@ -735,6 +735,11 @@ impl Upkeep for MemoryStore {
         Ok(preview)
     }
 
+    async fn mostly_expired(&self, cutoff: u64, least: u64) -> Result<bool> {
+        let PurgePreview { envelopes, waiting, .. } = self.purge_preview(cutoff).await?;
+        Ok(waiting > least && envelopes > waiting / 2)
+    }
+
     async fn purged(&self, now: u64) -> Result<()> {
         self.open()?.purged_at = Some(now);
         Ok(())
