@@ -45,7 +45,7 @@ pub(crate) struct Book {
     doors: BTreeMap<TokenHash, Door>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     blocked: BTreeMap<AccountId, Ban>,
-    /// Knocks that were accepted or declined, and when.
+    /// Knocks that were accepted or declined, and hellos that were taken; and when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     answered: BTreeMap<EnvelopeId, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -255,14 +255,14 @@ impl Book {
         self.contacts.remove(account);
     }
 
-    /// Notes that a knock was accepted or declined.
-    pub(super) fn answer(&mut self, knock: EnvelopeId, now: u64) {
-        self.answered.entry(knock).or_insert(now);
+    /// Notes that a knock was accepted or declined, or a hello taken.
+    pub(super) fn answer(&mut self, id: EnvelopeId, now: u64) {
+        self.answered.entry(id).or_insert(now);
     }
 
-    /// Whether a knock was.
-    pub(super) fn was_answered(&self, knock: &EnvelopeId) -> bool {
-        self.answered.contains_key(knock)
+    /// Whether it was.
+    pub(super) fn was_answered(&self, id: &EnvelopeId) -> bool {
+        self.answered.contains_key(id)
     }
 
     /// Who is not heard.

@@ -49,7 +49,7 @@ impl Client {
             return Ok(Taken::In);
         }
         if unwrapped.kind == TokenKind::Once.byte() {
-            return self.take_hello(&unwrapped.token, opened).await;
+            return self.take_hello(unwrapped.id, &unwrapped.token, opened).await;
         }
         if unwrapped.kind == TokenKind::Knock.byte() {
             if !settled && self.state.is_door_of_another(&unwrapped.token, self.clock.now()) {
@@ -196,7 +196,7 @@ impl Client {
     }
 
     /// Makes whoever says hello through an invite a contact, and answers with a token of their own.
-    async fn take_hello(&mut self, once: &TokenHash, opened: Opened) -> Result<Taken> {
+    async fn take_hello(&mut self, id: EnvelopeId, once: &TokenHash, opened: Opened) -> Result<Taken> {
         let now = self.clock.now();
         let Some(invite) = self.state.invites.iter().find(|invite| invite.once == *once).cloned() else {
             return Ok(self.take_answered_hello(once, &opened));
@@ -210,7 +210,8 @@ impl Client {
         if !is_theirs || relay_key != self.state.relay.key || list.account == self.state.account {
             return Ok(Taken::Unopened);
         }
-        if self.state.is_blocked(&list.account) {
+        // Said before, and said again by somebody else: it would begin the counts of what they sent anew.
+        if self.state.is_blocked(&list.account) || self.state.kept.book.was_answered(&id) {
             return Ok(Taken::In);
         }
         let known = self.state.contact(&plain.account).map(|known| known.judge(&list));
@@ -224,6 +225,7 @@ impl Client {
         let by = vec![Mine { hash: invite.contact, invite: true }];
         let Befriended { name, welcome, fresh } = self.befriend(from, invite.name.as_deref().or(name.as_deref()), by).await?;
         self.state.invites.retain(|other| other.once != *once);
+        self.state.kept.book.answer(id, now);
         if self.state.slot_works(now) && self.state.has_other_devices() {
             // Every device of the account has this hello; the slot says which of them answers.
             self.state.kept.answers.push(Answer { welcome, once: *once, fresh, account });

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::household::{DELAY, Household, all, meet, texts};
 use crate::support::liar::Liar;
 use crate::support::person::{Device, Person};
+use crate::support::raw::{Socket, ask};
 
 /// Alice and Bob, met, at a relay that may lie; and what somebody with Alice's list key could sign.
 struct Scene {
@@ -354,4 +355,32 @@ async fn a_device_that_the_own_list_lacks_was_removed_and_says_so() {
     assert!(error.to_string().contains("removed from its account"), "{error}");
     let events = all(&mut scene.alice).await;
     assert_eq!(told(&events, |what| matches!(what, What::Removed)), 1, "{events:?}");
+}
+
+/// Somebody kept the hello by which Bob came and holds another link of Alice's. Taken for news, it would begin the counts of what
+/// Bob sent anew, and old texts would be shown again.
+#[tokio::test]
+async fn a_hello_that_is_said_again_through_another_link_is_not_heard() {
+    let (liar, relay, origin) = Liar::before_a_relay().await;
+    let address = relay.address;
+    let house = Household::at(relay, origin.clone());
+    let (mut alice, mut bob) = (house.person("alice").await.0, house.person("bob").await.0);
+    liar.sends();
+    meet(&mut alice, "alice", &mut bob, "bob").await;
+    let mut hello = liar.sends().remove(0);
+    let known = house.state("alice")["contacts"].clone();
+
+    let link = alice.invite(Some("carol")).await.expect("a link").to_string();
+    let once = link.split_once("&once=").and_then(|(_, rest)| rest.split_once('&')).expect("a token").0;
+    hello["token"] = json!(once);
+    let said = String::from_utf8(ask("POST /v1/envelopes").json(&hello).bytes()).expect("text");
+    let host = origin.strip_prefix("http://").expect("an origin");
+    let mut socket = Socket::open(address).await;
+    socket.send(said.replacen("Host: 127.0.0.1", &format!("Host: {host}"), 1).as_bytes()).await;
+    socket.reply().await.expect("a reply").ok(202);
+
+    let events = all(&mut alice).await;
+    assert_eq!(told(&events, |what| matches!(what, What::ContactAdded { .. })), 0, "{events:?}");
+    assert_eq!(house.state("alice")["contacts"], known);
+    assert_eq!(alice.invites().len(), 1, "the link is there for whom it was made for");
 }
