@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Expands a corpus of tests/it/fuzz/corpus into a directory, a file an input: `seeds.py CORPUS DIRECTORY`.
+r"""Expands a corpus of tests/it/fuzz/corpus into a directory, a file an input: `seeds.py CORPUS DIRECTORY`.
 
 A line is an input: `\n` is a line feed, `\\` a backslash, `\xNN` a byte, `\*N;` N more of the byte before.
 """

@@ -15,10 +15,6 @@ use crate::protocol::linking::link_info;
 use crate::protocol::slots::slot_aad;
 use crate::protocol::{AccountId, Bytes, DeviceId, EnvelopeId, SealingKey, Seq};
 
-#[cfg(test)]
-#[path = "../../tests/it/fuzz/corpus.rs"]
-mod corpus;
-
 /// Reads bytes in the way that the first of them names. Panics where something is taken that should not be, or the other way
 /// round. Gives whether anything was taken.
 pub fn judge(bytes: &[u8]) -> bool {
@@ -164,10 +160,44 @@ fn content_of(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::corpus;
+    use super::judge;
 
     #[test]
     fn every_input_of_the_corpus_is_read_by_the_rules() {
-        corpus::replay("sealed", super::judge);
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/fuzz/corpus/sealed");
+        let corpus = std::fs::read_to_string(file).expect("a corpus");
+        let mut taken = 0;
+        for (at, line) in corpus.lines().enumerate() {
+            let judged = std::panic::catch_unwind(|| judge(&unescaped(line)));
+            taken += usize::from(judged.unwrap_or_else(|_| panic!("{file}, line {}", at + 1)));
+        }
+        assert!(taken >= 20 && corpus.lines().count() - taken >= 20, "{taken} are good");
+    }
+
+    /// As `tests/it/fuzz/corpus.rs` says, but that no backslash stands for itself.
+    fn unescaped(line: &str) -> Vec<u8> {
+        let mut parts = line.split('\\');
+        let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for part in parts {
+            let rest = match part.split_at(1) {
+                ("n", rest) => {
+                    bytes.push(b'\n');
+                    rest
+                }
+                ("x", rest) => {
+                    bytes.push(u8::from_str_radix(&rest[..2], 16).expect("two digits"));
+                    &rest[2..]
+                }
+                ("*", rest) => {
+                    let (count, rest) = rest.split_once(';').expect("a count ends");
+                    let last = *bytes.last().expect("a byte before");
+                    bytes.resize(bytes.len() + count.parse::<usize>().expect("a count"), last);
+                    rest
+                }
+                _ => panic!("not an escape: {line}"),
+            };
+            bytes.extend_from_slice(rest.as_bytes());
+        }
+        bytes
     }
 }

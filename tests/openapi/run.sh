@@ -23,6 +23,8 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || skip "$(python3
 
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 export PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
 
 python3 -m venv "$scratch/venv" >"$scratch/log" 2>&1 || skip "no virtual environment: $(tail -n 1 "$scratch/log")"
