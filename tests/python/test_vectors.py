@@ -49,7 +49,7 @@ class Vectors(unittest.TestCase):
     def test_the_files_are_what_make_vectors_writes(self):
         for name, text in make_vectors.texts().items():
             self.assertEqual((VECTORS / name).read_text(), text, name)
-        known = {*make_vectors.texts(), "rfc8032.json", "rfc9180.json"}
+        known = {*make_vectors.texts(), "rfc8032.json", "rfc9180.json", "wycheproof.json"}
         self.assertEqual({path.name for path in VECTORS.glob("*.json")}, known)
         for name in known:
             self.assertTrue(json.loads((VECTORS / name).read_text())["about"])
