@@ -162,7 +162,7 @@ def start_relay(stack, home, web_origin):
     """The relay and what it says when it listens."""
     data = os.path.join(home, "data")
     command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", data, "--json"]
-    settings = environment(home, RESTANTE_SERVER__WEB_ORIGINS=web_origin)
+    settings = environment(home, RESTANTE_SERVER__WEB_ORIGINS=web_origin, RESTANTE_LOG="debug")
     log = stack.enter_context(open(os.path.join(home, "relay.log"), "w"))
     relay = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=home, env=settings)
     stack.callback(relay.wait)
