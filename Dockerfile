@@ -10,6 +10,7 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 # The dependencies first, behind an empty crate: this layer stays until they change.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs && \
     RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked \
       --no-default-features --features server --target "$(uname -m)-unknown-linux-gnu"
