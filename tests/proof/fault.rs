@@ -1,4 +1,4 @@
-//! The N-th call fails: `strace` makes the N-th `fsync`, `pwrite64` or `openat` of a thread fail, for N = 1, 2, 3 … until a
+//! The N-th call fails: `strace` makes the N-th `fdatasync`, `fsync`, `pwrite64` or `openat` of a thread fail, for N = 1, 2, 3 … until a
 //! run passes untouched; first under a relay that works, then under one that starts. No `202` for what failed, exit code 70
 //! after an error of the disk, and after a start without faults everything is where it belongs.
 //!
@@ -26,18 +26,25 @@ struct Fault {
 
 /// To a relay that works.
 const WORKING: &[Fault] = &[
+    // SQLite's own; of the other kind there is one, of the directory.
+    Fault { call: "fdatasync", does: "error=EIO", code: 70 },
     Fault { call: "fsync", does: "error=EIO", code: 70 },
     Fault { call: "pwrite64", does: "error=EIO", code: 70 },
     Fault { call: "ftruncate", does: "error=EIO", code: 70 },
     Fault { call: "pwrite64", does: "error=ENOSPC", code: 0 },
     // Not a byte was written, and no error said so.
     Fault { call: "pwrite64", does: "retval=0", code: 0 },
-    Fault { call: "fsync", does: "delay_enter=200000", code: 0 },
+    Fault { call: "fdatasync", does: "delay_enter=200000", code: 0 },
 ];
 
 /// To one that starts, on nothing and on what a crash left; it may end by any code but a crash's.
-const STARTING: &[(&str, &str)] =
-    &[("fsync", "error=EIO"), ("pwrite64", "error=EIO"), ("pwrite64", "error=ENOSPC"), ("openat", "error=EMFILE")];
+const STARTING: &[(&str, &str)] = &[
+    ("fdatasync", "error=EIO"),
+    ("fsync", "error=EIO"),
+    ("pwrite64", "error=EIO"),
+    ("pwrite64", "error=ENOSPC"),
+    ("openat", "error=EMFILE"),
+];
 
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     if let Some(why) = strace::missing() {
@@ -73,7 +80,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
         for (what, from) in [("on nothing", None), ("after a crash", Some(&place))] {
             // A failed sync while the database was made left its schema in a log that nobody reads: the relay ran on what was
             // left, and the next start refused it. Every N, because only one of them shows that.
-            let count = if from.is_none() && *call == "fsync" { plan.count.max(DENSE) } else { plan.count };
+            let count = if from.is_none() && call.ends_with("sync") { plan.count.max(DENSE) } else { plan.count };
             for number in numbers(count) {
                 let dir = plan.dir.join(format!("start-{call}-{does}-{number}"));
                 let injected = start(from, &world, &dir, call, does, number)
