@@ -12,7 +12,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("examples", &["client", "protocol"]),
     ("cli", &["server", "client", "admin", "config", "protocol"]),
     // The server reads the relay key and hands it down with the randomness.
-    ("server", &["api", "jobs", "admin", "service", "store", "config", "protocol", "crypto::sign", "crypto::random"]),
+    (
+        "server",
+        &["api", "jobs", "admin", "service", "store", "config", "protocol", "crypto::sign", "crypto::random", "sabotage"],
+    ),
     ("api", &["service", "protocol"]),
     ("jobs", &["service", "protocol"]),
     ("admin", &["service", "protocol"]),
