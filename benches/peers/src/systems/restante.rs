@@ -172,7 +172,8 @@ fn register(relay: &mut Wire, at: SocketAddr) -> anyhow::Result<SendRequest> {
     let request = LoginRequest { device, challenge: asked.challenge, signature };
     let login: LoginReply = http::ask(relay, 200, &http::post(at, "/v1/auth/login", None, &request)?)?;
     let token = DeliveryToken(random::bytes());
-    let request = AddTokenRequest { hash: token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None };
+    let request =
+        AddTokenRequest { hash: token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None, uses: None };
     let session = login.session.encode();
     let _: AddTokenReply = http::ask(relay, 200, &http::post(at, "/v1/tokens", Some(&session), &request)?)?;
     Ok(send(device, token))

@@ -68,12 +68,16 @@ fn insert(connection: &Connection, batch: usize, length: Duration, next: &mut us
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![mailbox, seq, 1_800_000_000_i64, tag, checksum, wrap, body])?;
-            connection
-                .prepare_cached("INSERT INTO fresh (mailbox, seq, envelope) VALUES (?1, ?2, ?3)")?
-                .execute(params![mailbox, seq, connection.last_insert_rowid()])?;
+            connection.prepare_cached("INSERT INTO fresh (mailbox, seq, envelope) VALUES (?1, ?2, ?3)")?.execute(params![
+                mailbox,
+                seq,
+                connection.last_insert_rowid()
+            ])?;
             *next += 1;
-            if *next % FRESH_MAX == 0 {
-                connection.prepare_cached("INSERT INTO filed SELECT mailbox, seq, envelope FROM fresh ORDER BY mailbox, seq")?.execute([])?;
+            if (*next).is_multiple_of(FRESH_MAX) {
+                connection
+                    .prepare_cached("INSERT INTO filed SELECT mailbox, seq, envelope FROM fresh ORDER BY mailbox, seq")?
+                    .execute([])?;
                 connection.prepare_cached("DELETE FROM fresh")?.execute([])?;
             }
         }
