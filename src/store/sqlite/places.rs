@@ -97,8 +97,12 @@ pub(super) struct Filing {
 }
 
 impl Filing {
-    /// A transaction that added so many rows is about to be committed: moves a slice of them, if that is due.
+    /// A transaction that added so many rows is about to be committed: moves a slice of them, if that is due. One that added
+    /// none moves none: what frees room must not need some.
     pub(super) fn step(&mut self, connection: &Connection, added: u64) -> Result<()> {
+        if added == 0 {
+            return Ok(());
+        }
         self.fresh = self.fresh.map(|fresh| fresh + added);
         if self.reached.is_none() && self.fresh.is_none_or(|fresh| fresh > FRESH_MAX) {
             // Many that were counted may be gone again.
@@ -230,5 +234,21 @@ mod tests {
         }
         assert_eq!((count(&connection, "fresh"), count(&connection, "filed")), (0, 0));
         assert!(filing.fresh.is_some_and(|fresh| fresh <= FRESH_MAX), "counted anew each time that it seemed much");
+    }
+
+    /// A full disk comes just when many places are due: what frees room is not to wait for a move that needs some.
+    #[test]
+    fn in_a_full_database_only_sends_want_places_moved() {
+        let (connection, mut filing) = (database(), Filing::default());
+        for seq in 0..FRESH_MAX + 100 {
+            add(&connection, i64::MAX / 2, seq, i64::MAX / 2 + int(seq)).expect("a place");
+        }
+        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
+        connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(())).expect("a full database");
+        assert!(remove(&connection, i64::MAX / 2, 7).expect("removed").is_some());
+        assert_eq!(filing.step(&connection, 0), Ok(()));
+        assert_eq!(count(&connection, "filed"), 0);
+        let refused = filing.step(&connection, 1).expect_err("no room");
+        assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
     }
 }
