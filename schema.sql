@@ -18,7 +18,9 @@ CREATE TABLE relay (
   damaged INTEGER NOT NULL DEFAULT 0,
   -- Rows of envelopes and the bytes of their bodies: one update a commit, so that totals cost no scan.
   envelopes INTEGER NOT NULL DEFAULT 0,
-  envelope_bytes INTEGER NOT NULL DEFAULT 0
+  envelope_bytes INTEGER NOT NULL DEFAULT 0,
+  -- What expires up to here is just being removed: what has lost its place already is no damage. NULL but for moments.
+  purge_cutoff INTEGER
 ) STRICT;
 
 INSERT INTO relay (id) VALUES (1);
@@ -44,8 +46,8 @@ CREATE INDEX accounts_deleted ON accounts (id) WHERE account IS NULL;
 -- One device's queue. It outlives its device for as long as the removal of its envelopes takes.
 CREATE TABLE mailboxes (
   id INTEGER PRIMARY KEY,
-  -- Seqs below this are given or reserved: 64 are reserved at a time, so that most sends leave this row alone. After a
-  -- restart the mailbox goes on here, which is why seqs may skip.
+  -- Above every seq that was given and is gone; the next one is this, or one more than the highest that waits. Goes up by 64
+  -- at a time and more, and only when something is removed: sends leave this row alone. Why seqs may skip after a restart.
   next_seq INTEGER NOT NULL DEFAULT 1,
   -- What expired unread or was damaged since the last acknowledged gap: how many, and the highest of them.
   gap_count INTEGER NOT NULL DEFAULT 0,
@@ -124,35 +126,36 @@ CREATE INDEX tokens_expires_at ON tokens (expires_at) WHERE expires_at IS NOT NU
 -- What waits. Only what delivering and forgetting need; the writer keeps counts, tags and shares in memory.
 -- A rowid table: keyed by (mailbox, seq) it was three times as large and slower. The rowid does show a thief of the disk
 -- the order of arrival across mailboxes; keying by mailbox * 2^32 + seq would not, at half the insert rate, and is the
--- question of a later measurement.
+-- question of a later measurement. Of 1 KiB bodies seven share a page, as long as nothing else stands in a row.
 CREATE TABLE envelopes (
   id INTEGER PRIMARY KEY,
   mailbox INTEGER NOT NULL,
   seq INTEGER NOT NULL,
   -- A full hour: tells no arrival time.
   expires_at INTEGER NOT NULL,
-  -- HMAC(token, id), 16 bytes: by it the same send is known again while this waits, across restarts too. The relay holds
-  -- only the token's hash, so from disk the tag leads to no token.
-  repeat_tag BLOB NOT NULL,
-  -- SHA-256 over device id, seq, expires_at, repeat_tag, wrap and body, cut to 16: finds rot, not tampering.
+  -- SHA-256 over device id, seq, expires_at, repeat_tag, wrap and body, cut to 8: finds rot, not tampering.
   checksum BLOB NOT NULL,
   wrap BLOB NOT NULL,
-  body BLOB NOT NULL,
-  -- 1 for what came by a knock token. Those have a room of their own, whose bound must hold across restarts, and no token
-  -- stands here to tell them by. Reveals of an envelope that it is a stranger's first word, not whose. Outside the checksum:
-  -- a rotten one moves a count by one. Last in the row, and read without the pages of the body: 0 and 1 take no bytes.
-  knock INTEGER NOT NULL DEFAULT 0
+  body BLOB NOT NULL
 ) STRICT;
 
 -- Nearly free: neighbours share a key.
 CREATE INDEX envelopes_expires_at ON envelopes (expires_at);
 
--- Where the envelopes of each mailbox lie, by seq; with the next table in the place of an index (src/store/sqlite/places.rs).
--- Says nothing that envelopes does not.
+-- Where the envelopes of each mailbox lie, by seq, with all that the writer has to know of them; with the next table in the
+-- place of an index (src/store/sqlite/places.rs).
 CREATE TABLE filed (
   mailbox INTEGER NOT NULL,
   seq INTEGER NOT NULL,
   envelope INTEGER NOT NULL,
+  -- HMAC(token, id), 16 bytes: by it the same send is known again while this waits, across restarts too. The relay holds
+  -- only the token's hash, so from disk the tag leads to no token.
+  repeat_tag BLOB NOT NULL,
+  -- Of its body.
+  bytes INTEGER NOT NULL,
+  -- 1 for what came by a knock token. Those have a room of their own, whose bound must hold across restarts, and no token
+  -- stands here to tell them by. Reveals of an envelope that it is a stranger's first word, not whose.
+  knock INTEGER NOT NULL,
   PRIMARY KEY (mailbox, seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -161,6 +164,9 @@ CREATE TABLE fresh (
   mailbox INTEGER NOT NULL,
   seq INTEGER NOT NULL,
   envelope INTEGER NOT NULL,
+  repeat_tag BLOB NOT NULL,
+  bytes INTEGER NOT NULL,
+  knock INTEGER NOT NULL,
   PRIMARY KEY (mailbox, seq)
 ) STRICT, WITHOUT ROWID;
 

@@ -45,7 +45,7 @@ limits! {
     sessions_device_max = 4, "Sessions a device.";
     challenge_secs = 60, "A challenge's life, in seconds.";
     expires_in_secs_min = 3_600, "Shortest life of an envelope, in seconds.";
-    repeats_secs = 600, "How long an id is remembered after its envelope is gone, in seconds.";
+    repeats_secs = 600, "How long an id is remembered after its envelope was acknowledged, in seconds.";
     repeats_max = 1_000_000, "Ids so remembered, in all.";
     head_secs = 5, "A connection's first byte, and a whole request header, in seconds.";
     body_secs = 15, "A whole request body, in seconds; it must also come at 1 KiB/s.";

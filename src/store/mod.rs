@@ -360,7 +360,8 @@ pub trait Envelopes: Send + Sync {
     /// Stores a send's envelopes, each at the next seq of its mailbox. Token, list and room are checked in the same
     /// transaction. A mailbox takes no envelope beyond its limits, nor one that would leave its token with more than is
     /// still free. The same tag for the same mailbox stores nothing twice while the envelope waits, across restarts, and for
-    /// the repeats' time after it is gone, in memory. A `once` token keeps its first tag until it expires.
+    /// the repeats' time after its acknowledgement, in memory; of what was purged unread nothing is remembered. A `once` token
+    /// keeps its first tag until it expires.
     ///
     /// What comes by a `knock` token counts against a room of its own instead: so many of one token, which is forgotten at a
     /// restart, and so many in all, which is not. It takes one of the token's uses when the first of its envelopes is stored.
@@ -608,7 +609,8 @@ pub struct TableRows {
 #[async_trait]
 pub trait Upkeep: Send + Sync {
     /// Removes at most 128 rows, or as many as fit in 1 ms: envelopes with an expiry not after `cutoff`, tokens, passes
-    /// and held handles expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its mailbox's gap.
+    /// and held handles expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its
+    /// mailbox's gap, and is gone for readers before its row is. Ask with the same `cutoff` until it is done.
     async fn purge_slice(&self, cutoff: u64, unseen_week: u64, now: u64) -> Result<PurgeSlice>;
 
     /// What a purge up to `cutoff` would remove; as long as that, and no longer, is what it takes.

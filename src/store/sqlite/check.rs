@@ -69,19 +69,33 @@ fn structure(connection: &Connection, report: &mut CheckReport) -> SqlResult<()>
 }
 
 fn rows(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
+    let cutoff = connection.query_row("SELECT coalesce(purge_cutoff, 0) FROM relay", [], |row| uint(row, 0))?;
     let mut select = connection.prepare(
-        "SELECT seq, expires_at, repeat_tag, checksum, wrap, body, devices.device
+        "SELECT envelopes.seq, expires_at, checksum, wrap, body, device, filed.repeat_tag, fresh.repeat_tag
          FROM envelopes
+         LEFT JOIN filed ON filed.mailbox = envelopes.mailbox AND filed.seq = envelopes.seq AND filed.envelope = envelopes.id
+         LEFT JOIN fresh ON fresh.mailbox = envelopes.mailbox AND fresh.seq = envelopes.seq AND fresh.envelope = envelopes.id
          LEFT JOIN devices ON devices.mailbox = envelopes.mailbox",
     )?;
     let mut select = select.query([])?;
-    let mut bytes = 0;
+    let (mut bytes, mut purged, mut misplaced) = (0, 0, 0);
     while let Some(row) = select.next()? {
         let stored = StoredRow::read(row);
         report.envelopes += 1;
         bytes += stored.body.len() as u64;
+        let tag = match (blob_or_none(row, 6)?, blob_or_none(row, 7)?) {
+            (Some(tag), None) | (None, Some(tag)) => tag,
+            (None, None) if stored.expires_at <= cutoff => {
+                purged += 1;
+                continue;
+            }
+            _ => {
+                misplaced += 1;
+                [0; 16]
+            }
+        };
         // Of a removed device there is nothing to verify against, and nothing will be delivered.
-        if blob_or_none(row, 6)?.is_some_and(|device| !stored.is_sound(&DeviceId(device))) {
+        if blob_or_none(row, 5)?.is_some_and(|device| !stored.is_sound(&DeviceId(device), &tag)) {
             report.damaged += 1;
         }
     }
@@ -94,34 +108,23 @@ fn rows(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
             report.envelopes
         ));
     }
-    let above = connection.query_row(
+    let one = |sql: &str| connection.query_row(sql, [], |row| uint(row, 0));
+    let ended = connection.query_row(
         "SELECT count(*)
          FROM mailboxes
-         WHERE next_seq <= (SELECT coalesce(max(seq), 0) FROM filed WHERE mailbox = mailboxes.id)
-            OR next_seq <= (SELECT coalesce(max(seq), 0) FROM fresh WHERE mailbox = mailboxes.id)
-            OR next_seq >= ?1",
+         WHERE next_seq >= ?1",
         [int(crate::protocol::envelopes::SEQ_END)],
         |row| uint(row, 0),
     )?;
-    if above > 0 {
-        report.miscounted.push(format!("{above} mailboxes would give a seq twice"));
+    if ended > 0 {
+        report.miscounted.push(format!("{ended} mailboxes have no seq left to give"));
     }
-    let (misplaced, places) = connection.query_row(
-        "SELECT
-           (SELECT count(*)
-            FROM envelopes
-            LEFT JOIN filed ON filed.mailbox = envelopes.mailbox AND filed.seq = envelopes.seq AND filed.envelope = envelopes.id
-            LEFT JOIN fresh ON fresh.mailbox = envelopes.mailbox AND fresh.seq = envelopes.seq AND fresh.envelope = envelopes.id
-            WHERE (filed.envelope IS NULL) = (fresh.envelope IS NULL)
-               OR envelopes.mailbox NOT IN (SELECT id FROM mailboxes)),
-           (SELECT count(*) FROM filed) + (SELECT count(*) FROM fresh)",
-        [],
-        |row| Ok((uint(row, 0)?, uint(row, 1)?)),
-    )?;
-    if misplaced > 0 || places != report.envelopes {
+    misplaced += one("SELECT count(*) FROM envelopes WHERE mailbox NOT IN (SELECT id FROM mailboxes)")?;
+    let places = one("SELECT (SELECT count(*) FROM filed) + (SELECT count(*) FROM fresh)")?;
+    let waiting = report.envelopes - purged;
+    if misplaced > 0 || places != waiting {
         report.miscounted.push(format!(
-            "{misplaced} envelopes cannot be found in their mailbox; {places} places are kept for {} envelopes",
-            report.envelopes
+            "{misplaced} envelopes cannot be found in their mailbox; {places} places are kept for {waiting} envelopes"
         ));
     }
     Ok(())

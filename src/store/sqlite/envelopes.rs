@@ -121,7 +121,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
             full.push(envelope.device);
             continue;
         }
-        let seq = mailbox.take_seq(connection)?;
+        let seq = mailbox.take_seq();
         rows::insert(connection, id, seq, &send.repeat_tag, envelope, knock)?;
         mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
         tx.effects.envelopes += 1;
@@ -181,15 +181,11 @@ fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, byte
     let Some((mailbox, gap, gone_through)) = found.optional()? else { return Ok(Page::Good(waiting)) };
     waiting.gap = (gap.count > 0).then_some(gap);
     let (mut damaged, mut bytes) = (Vec::new(), 0);
-    let mut select = connection.prepare_cached(
-        "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
-         FROM envelopes
-         WHERE id = ?1 AND mailbox = ?2",
-    )?;
+    let mut select = connection.prepare_cached(STORED_ROW)?;
     places::walk(connection, mailbox, after.0.max(gone_through), SEQ_END, |place| {
         let mut found = select.query([place.envelope, mailbox])?;
         let row = found.next()?.map(StoredRow::read);
-        let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(device)) else {
+        let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(device, &place.tag)) else {
             damaged.push(place.seq);
             return Ok(true);
         };
@@ -245,14 +241,10 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
 fn is_sound_at(connection: &Connection, device: &DeviceId, mailbox: i64, seq: u64) -> SqlResult<bool> {
     let mut sound = true;
     places::walk(connection, mailbox, seq.saturating_sub(1), seq, |place| {
-        let mut find = connection.prepare_cached(
-            "SELECT seq, expires_at, repeat_tag, checksum, wrap, body
-             FROM envelopes
-             WHERE id = ?1 AND mailbox = ?2",
-        )?;
+        let mut find = connection.prepare_cached(STORED_ROW)?;
         let mut found = find.query([place.envelope, mailbox])?;
         let row = found.next()?.map(StoredRow::read);
-        sound = row.is_some_and(|row| row.seq == seq && row.is_sound(device));
+        sound = row.is_some_and(|row| row.seq == seq && row.is_sound(device, &place.tag));
         Ok(true)
     })?;
     Ok(sound)
@@ -276,7 +268,9 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
     gone.extend(up_to.into_iter().filter(|seq| !named.contains(seq)).map(|seq| (seq, !long)));
     let (mut removed, mut rows, mut bytes) = (0, 0, 0);
     for (seq, at_once) in gone {
-        let Some(held) = tx.memory.mailbox(connection, id)?.remove(seq) else { continue };
+        let mailbox = tx.memory.mailbox(connection, id)?;
+        let Some(held) = mailbox.remove(seq) else { continue };
+        mailbox.reserve(connection, seq)?;
         tx.memory.repeats.add(id, held.tag, now);
         removed += 1;
         if at_once {
@@ -308,5 +302,9 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
     Ok(Acked::Removed(removed))
 }
 
+/// What [`StoredRow`] reads, of the row that a place names.
+const STORED_ROW: &str = "SELECT seq, expires_at, checksum, wrap, body
+     FROM envelopes
+     WHERE id = ?1 AND mailbox = ?2";
 /// Pages of damage that one read clears away; far more than a page has rows.
 const DAMAGED_PAGES_MAX: usize = 128;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Result as SqlResult};
 
 use super::refusal::{OpenError, OpenErrorKind, refused};
 use super::values::int;
-use super::{Settings, entries, open, rows};
+use super::{Settings, entries, open, places, rows};
 use crate::protocol::tokens::TokenItem;
 use crate::store::{NewEnvelope, NewList};
 
@@ -54,6 +54,9 @@ impl Fill {
         self.done(rows::insert(&self.connection, mailbox, seq, tag, envelope, false))?;
         self.envelopes += 1;
         self.bytes += envelope.body.len() as u64;
+        if self.envelopes.is_multiple_of(FRESH_MAX) {
+            self.done(places::file_all(&self.connection))?;
+        }
         Ok(())
     }
 
@@ -68,12 +71,7 @@ impl Fill {
     }
 
     fn count(&self) -> SqlResult<()> {
-        self.connection.execute_batch(
-            "INSERT INTO filed SELECT mailbox, seq, envelope FROM fresh ORDER BY mailbox, seq;
-             DELETE FROM fresh;
-             UPDATE mailboxes
-             SET next_seq = 1 + coalesce((SELECT max(seq) FROM filed WHERE mailbox = mailboxes.id), 0);",
-        )?;
+        places::file_all(&self.connection)?;
         self.connection.execute(
             "UPDATE relay
              SET envelopes = ?1, envelope_bytes = ?2",
@@ -87,5 +85,7 @@ impl Fill {
     }
 }
 
+/// Places that are filed together: a bulk in the order of arrival fills pages badly, and leaves many free.
+const FRESH_MAX: u64 = 65_536;
 /// As large as a file may get here; whether a relay with its own cap then takes more is for the relay to say.
 const BYTES_MAX: u64 = 1 << 40;

@@ -10,8 +10,10 @@ use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Settings;
-use super::values::{blob, int, uint};
+use super::places::{self, Place};
+use super::values::{int, uint};
 use crate::protocol::TokenHash;
+use crate::protocol::envelopes::SEQ_END;
 
 pub(super) type Tag = [u8; 16];
 
@@ -40,6 +42,7 @@ pub(super) struct MailboxLimits {
 pub(super) struct Mailbox {
     id: i64,
     next_seq: u64,
+    /// What its row says: above all that are gone.
     reserved: u64,
     /// Bytes of what is no knock.
     bytes: u64,
@@ -148,22 +151,13 @@ impl Mailbox {
             gap_through,
             counted: 0,
         };
-        let mut rows = connection.prepare_cached(
-            "SELECT places.seq, repeat_tag, coalesce(length(body), 0), knock <> 0
-             FROM (
-               SELECT seq, envelope FROM filed WHERE mailbox = ?1 AND seq > ?2
-               UNION ALL
-               SELECT seq, envelope FROM fresh WHERE mailbox = ?1 AND seq > ?2
-             ) AS places
-             LEFT JOIN envelopes ON envelopes.id = envelope AND mailbox = ?1",
-        )?;
-        let mut rows = rows.query([id, int(gone_through)])?;
-        while let Some(row) = rows.next()? {
-            // A damaged tag is only one that no repeat matches; reading the row will find it.
-            let tag = blob(row, 1).unwrap_or_default();
-            let knock = row.get::<_, Option<bool>>(3)?.unwrap_or(false);
-            mailbox.hold(uint(row, 0)?, Held { tag, bytes: uint(row, 2)?, knock, share: None });
-        }
+        places::walk(connection, id, gone_through, SEQ_END, |place| {
+            let Place { seq, tag, bytes, knock, .. } = place;
+            mailbox.hold(seq, Held { tag, bytes, knock, share: None });
+            Ok(true)
+        })?;
+        let waiting_next = mailbox.waiting.last_key_value().map_or(0, |(seq, _)| seq + 1);
+        mailbox.next_seq = next_seq.max(waiting_next);
         #[cfg(feature = "sabotage")]
         if crate::sabotage::on("seq_reused") {
             mailbox.next_seq = mailbox.waiting.last_key_value().map_or(1, |(seq, _)| seq + 1);
@@ -196,19 +190,25 @@ impl Mailbox {
         self.knocks < limits.knocks_max && of_token < limits.knocks_token_max.min(envelopes_max.unwrap_or(u64::MAX))
     }
 
-    /// The next seq; reserves more of them in the row when those at hand are used up.
-    pub(super) fn take_seq(&mut self, connection: &Connection) -> Result<u64> {
-        if self.next_seq >= self.reserved {
-            self.reserved = self.next_seq + SEQS_RESERVED;
-            let mut reserve = connection.prepare_cached(
-                "UPDATE mailboxes
-                 SET next_seq = ?2
-                 WHERE id = ?1",
-            )?;
-            reserve.execute([self.id, int(self.reserved)])?;
-        }
+    /// The next seq.
+    pub(super) fn take_seq(&mut self) -> u64 {
         self.next_seq += 1;
-        Ok(self.next_seq - 1)
+        self.next_seq - 1
+    }
+
+    /// A seq is gone: where its being there was all that told that it was given, the row does from now on.
+    pub(super) fn reserve(&mut self, connection: &Connection, gone: u64) -> Result<()> {
+        if gone < self.reserved {
+            return Ok(());
+        }
+        self.reserved = self.next_seq + SEQS_RESERVED;
+        let mut reserve = connection.prepare_cached(
+            "UPDATE mailboxes
+             SET next_seq = ?2
+             WHERE id = ?1",
+        )?;
+        reserve.execute([self.id, int(self.reserved)])?;
+        Ok(())
     }
 
     /// Whether a seq is above the highest given.
@@ -244,6 +244,12 @@ impl Mailbox {
         Some(held)
     }
 
+    /// Seqs up to `through` are lost to the device, and its row says so.
+    pub(super) fn lose(&mut self, through: u64) {
+        self.gap_through = self.gap_through.max(through);
+        self.reserved = self.reserved.max(through + 1);
+    }
+
     /// The seqs that wait, up to and including `through`.
     pub(super) fn seqs_through(&self, through: u64) -> Vec<u64> {
         self.waiting.range(..=through).map(|(seq, _)| *seq).collect()
@@ -269,7 +275,7 @@ pub(super) fn mailbox_of(connection: &Connection, device: &crate::protocol::Devi
     find.query_row([device.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
-/// Tags of envelopes that are gone, by mailbox, until their time is over or there are too many.
+/// Tags of envelopes that were acknowledged, by mailbox, until their time is over or there are too many.
 #[derive(Default)]
 pub(super) struct Repeats {
     until: HashMap<(i64, Tag), u64>,
@@ -303,5 +309,5 @@ fn share_of(token: &TokenHash) -> u64 {
     u64::from_be_bytes(*head)
 }
 
-/// Seqs reserved by one update of a mailbox's row; as many are skipped when the writer's memory of it is lost.
+/// Seqs reserved by one update of a mailbox's row; as many are skipped when the writer's memory of it is lost, at most.
 const SEQS_RESERVED: u64 = 64;

@@ -8,6 +8,7 @@ mod accounts;
 mod check;
 mod entries;
 mod envelopes;
+mod expiry;
 mod factor;
 mod fate;
 mod fill;
@@ -48,6 +49,7 @@ pub use fill::Fill;
 pub use refusal::{OpenError, OpenErrorKind};
 
 use super::{CommitListener, Result, Store, StoreError};
+use expiry::Plan;
 use fate::Fate;
 use queue::{Lane, Queue};
 use routes::Routes;
@@ -76,7 +78,7 @@ pub struct Settings {
     pub knocks_token_max: u64,
     /// Knocks waiting for one device.
     pub knocks_max: u64,
-    /// How long a repeat is known after its envelope is gone, in seconds.
+    /// How long a repeat is known after its envelope was acknowledged, in seconds.
     pub repeats_secs: u64,
     /// How many such repeats are known in all; the oldest go first.
     pub repeats_max: usize,
@@ -116,6 +118,8 @@ pub struct SqliteStore {
     permits: Arc<Semaphore>,
     readers: u32,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The purge that is under way.
+    purge: tokio::sync::Mutex<Option<Plan>>,
 }
 
 type Pool = r2d2::Pool<SqliteConnectionManager>;
@@ -144,6 +148,7 @@ impl SqliteStore {
             permits: Arc::new(Semaphore::new(settings.readers.max(1) as usize)),
             readers: settings.readers.max(1),
             writer: Mutex::new(Some(thread)),
+            purge: tokio::sync::Mutex::default(),
         })
     }
 

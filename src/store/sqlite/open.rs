@@ -245,6 +245,7 @@ const UPGRADES: &[&str] = &[
     include_str!("upgrades/005.sql"),
     include_str!("upgrades/006.sql"),
     include_str!("upgrades/007.sql"),
+    include_str!("upgrades/008.sql"),
 ];
 /// Before 3.51.3 a checkpoint beside a write could corrupt the file.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;

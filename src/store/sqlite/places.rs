@@ -4,28 +4,46 @@
 //! whole pages: 8 KiB for an envelope of one. So a send adds to `fresh`, whose few pages all sends of a commit share, and from
 //! there the rows go over to `filed` many at a time and in its order. What is acknowledged soon never gets there.
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::values::{int, uint};
+use super::values::{blob, int, uint};
 
-/// Where one envelope lies.
-#[derive(Debug, Clone, Copy)]
+/// Where one envelope lies, and what there is to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) seq: u64,
     /// Its row in `envelopes`.
     pub(super) envelope: i64,
+    /// Zeros where it is damaged: one that no repeat matches, and no sum.
+    pub(super) tag: [u8; 16],
+    /// Of its body. Like `knock` under no sum: a rotten one moves a count.
+    pub(super) bytes: u64,
+    pub(super) knock: bool,
 }
 
-pub(super) fn add(connection: &Connection, mailbox: i64, seq: u64, envelope: i64) -> Result<()> {
+impl Place {
+    /// Columns `seq, envelope, repeat_tag, bytes, knock`.
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            seq: uint(row, 0)?,
+            envelope: row.get(1)?,
+            tag: blob(row, 2).unwrap_or_default(),
+            bytes: uint(row, 3).unwrap_or_default().min(BYTES_MAX),
+            knock: row.get(4).unwrap_or_default(),
+        })
+    }
+}
+
+pub(super) fn add(connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {
     let mut add = connection.prepare_cached(
-        "INSERT INTO fresh (mailbox, seq, envelope)
-         VALUES (?1, ?2, ?3)",
+        "INSERT INTO fresh (mailbox, seq, envelope, repeat_tag, bytes, knock)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    add.execute([mailbox, int(seq), envelope])?;
+    add.execute((mailbox, int(place.seq), place.envelope, place.tag, int(place.bytes), place.knock))?;
     Ok(())
 }
 
-/// Gives where it was.
+/// Gives the row that was there.
 pub(super) fn remove(connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<i64>> {
     let mut fresh = connection.prepare_cached(
         "DELETE FROM fresh
@@ -53,18 +71,18 @@ pub(super) fn walk(
     mut each: impl FnMut(Place) -> Result<bool>,
 ) -> Result<()> {
     let mut select = connection.prepare_cached(
-        "SELECT seq, envelope
+        "SELECT seq, envelope, repeat_tag, bytes, knock
          FROM filed
          WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
          UNION ALL
-         SELECT seq, envelope
+         SELECT seq, envelope, repeat_tag, bytes, knock
          FROM fresh
          WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
          ORDER BY seq",
     )?;
     let mut rows = select.query([mailbox, int(after), int(through)])?;
     while let Some(row) = rows.next()? {
-        if !each(Place { seq: uint(row, 0)?, envelope: row.get(1)? })? {
+        if !each(Place::read(row)?)? {
             break;
         }
     }
@@ -111,7 +129,7 @@ impl Filing {
             self.reached = (fresh > FRESH_MAX).then_some((i64::MIN, i64::MIN));
         }
         if let Some(reached) = self.reached {
-            self.reached = slice(connection, reached)?;
+            self.reached = slice(connection, reached, FILED_A_SLICE)?;
         }
         Ok(())
     }
@@ -122,8 +140,13 @@ impl Filing {
     }
 }
 
+/// Moves all that is in `fresh` at once.
+pub(super) fn file_all(connection: &Connection) -> Result<()> {
+    slice(connection, (i64::MIN, i64::MIN), i64::MAX).map(drop)
+}
+
 /// Moves the next rows after `reached`; gives where it has come to, nothing at the end.
-fn slice(connection: &Connection, reached: (i64, i64)) -> Result<Option<(i64, i64)>> {
+fn slice(connection: &Connection, reached: (i64, i64), rows: i64) -> Result<Option<(i64, i64)>> {
     let mut last = connection.prepare_cached(
         "SELECT mailbox, seq
          FROM fresh
@@ -131,13 +154,13 @@ fn slice(connection: &Connection, reached: (i64, i64)) -> Result<Option<(i64, i6
          ORDER BY mailbox, seq
          LIMIT 1 OFFSET ?3",
     )?;
-    let last = last.query_row((reached.0, reached.1, FILED_A_SLICE - 1), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let last = last.query_row((reached.0, reached.1, rows - 1), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let through = last.unwrap_or((i64::MAX, i64::MAX));
     let range = [reached.0, reached.1, through.0, through.1];
     // Where a damaged file holds the place already, the newer one is right.
     let mut file = connection.prepare_cached(
-        "INSERT OR REPLACE INTO filed (mailbox, seq, envelope)
-         SELECT mailbox, seq, envelope
+        "INSERT OR REPLACE INTO filed (mailbox, seq, envelope, repeat_tag, bytes, knock)
+         SELECT mailbox, seq, envelope, repeat_tag, bytes, knock
          FROM fresh
          WHERE (mailbox, seq) > (?1, ?2) AND (mailbox, seq) <= (?3, ?4)
          ORDER BY mailbox, seq",
@@ -151,8 +174,10 @@ fn slice(connection: &Connection, reached: (i64, i64)) -> Result<Option<(i64, i6
     Ok(last)
 }
 
+/// More than any body has.
+const BYTES_MAX: u64 = u16::MAX as u64;
 /// Rows of `fresh` from which on a pass begins: some six pages of it.
-const FRESH_MAX: u64 = 2_048;
+const FRESH_MAX: u64 = 1_024;
 /// Rows that one commit moves, beside its own work: below a millisecond.
 const FILED_A_SLICE: i64 = 256;
 
@@ -167,6 +192,12 @@ mod tests {
         connection
     }
 
+    /// Each place's row and tag follow from where it is.
+    fn place(mailbox: i64, seq: u64) -> Place {
+        let envelope = mailbox.wrapping_mul(1_000_000) + int(seq);
+        Place { seq, envelope, tag: [seq as u8; 16], bytes: 1_089, knock: seq.is_multiple_of(7) }
+    }
+
     fn count(connection: &Connection, table: &str) -> u64 {
         connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| uint(row, 0)).expect("a number")
     }
@@ -174,7 +205,7 @@ mod tests {
     fn seqs(connection: &Connection, mailbox: i64, after: u64, through: u64, max: usize) -> Vec<u64> {
         let mut seqs = Vec::new();
         let walked = walk(connection, mailbox, after, through, |place| {
-            assert_eq!(place.envelope, mailbox * 1_000_000 + int(place.seq));
+            assert_eq!(place, self::place(mailbox, place.seq));
             seqs.push(place.seq);
             Ok(seqs.len() < max)
         });
@@ -189,7 +220,7 @@ mod tests {
         let mut largest = 0;
         for at in 0..9_000_u64 {
             let (mailbox, seq) = (int(at % 100), at / 100 + 1);
-            add(&connection, mailbox, seq, mailbox * 1_000_000 + int(seq)).expect("a place");
+            add(&connection, mailbox, &place(mailbox, seq)).expect("a place");
             if at % 30 == 29 {
                 filing.step(&connection, 30).expect("a step");
                 largest = largest.max(count(&connection, "fresh"));
@@ -202,7 +233,7 @@ mod tests {
             assert_eq!(seqs(&connection, mailbox, 0, u64::MAX, usize::MAX), (1..=90).collect::<Vec<_>>());
             assert_eq!(seqs(&connection, mailbox, 40, 80, 3), [41, 42, 43]);
             for seq in [1, 90] {
-                assert_eq!(remove(&connection, mailbox, seq), Ok(Some(mailbox * 1_000_000 + int(seq))));
+                assert_eq!(remove(&connection, mailbox, seq), Ok(Some(place(mailbox, seq).envelope)));
                 assert_eq!(remove(&connection, mailbox, seq), Ok(None));
             }
             assert_eq!(seqs(&connection, mailbox, 0, u64::MAX, usize::MAX), (2..=89).collect::<Vec<_>>());
@@ -228,7 +259,7 @@ mod tests {
     fn what_is_acknowledged_soon_is_never_filed() {
         let (connection, mut filing) = (database(), Filing::default());
         for at in 0..20_000 {
-            add(&connection, 1, at, 1_000_000 + int(at)).expect("a place");
+            add(&connection, 1, &place(1, at)).expect("a place");
             assert!(remove(&connection, 1, at).expect("removed").is_some());
             filing.step(&connection, 1).expect("a step");
         }
@@ -241,7 +272,7 @@ mod tests {
     fn in_a_full_database_only_sends_want_places_moved() {
         let (connection, mut filing) = (database(), Filing::default());
         for seq in 0..FRESH_MAX + 100 {
-            add(&connection, i64::MAX / 2, seq, i64::MAX / 2 + int(seq)).expect("a place");
+            add(&connection, i64::MAX / 2, &place(i64::MAX / 2, seq)).expect("a place");
         }
         let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
         connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(())).expect("a full database");

@@ -1,21 +1,33 @@
 //! What the relay's own jobs ask for: purge, the clock's mark, a probe.
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, Result as SqlResult};
+use rusqlite::Result as SqlResult;
 
 use super::SqliteStore;
-use super::places;
+use super::expiry::{self, Plan};
 use super::queue::Lane;
 use super::slices::{self, Budget};
-use super::values::{blob, blob_or_none, int, uint};
+use super::values::{blob, int, uint};
 use super::writer::Tx;
-use crate::protocol::{DeviceId, TokenHash};
+use crate::protocol::TokenHash;
 use crate::store::{PurgePreview, PurgeSlice, Result, StoreError, TableRows, Totals, Upkeep};
 
 #[async_trait]
 impl Upkeep for SqliteStore {
     async fn purge_slice(&self, cutoff: u64, unseen_week: u64, now: u64) -> Result<PurgeSlice> {
-        self.write(Lane::Urgent, 0, move |tx| purge_slice(tx, cutoff, unseen_week, now)).await
+        let mut going = self.purge.lock().await;
+        let plan = match going.take().filter(|plan| plan.goes_on(cutoff)) {
+            Some(plan) => plan,
+            None => self.read(move |connection| Plan::read(connection, cutoff)).await?,
+        };
+        // From the same plan each time: the writer may have to do it twice.
+        let slice = self.write(Lane::Urgent, 0, move |tx| {
+            let mut plan = plan.clone();
+            Ok((purge_slice(tx, &mut plan, cutoff, unseen_week, now)?, plan))
+        });
+        let (slice, plan) = slice.await?;
+        *going = Some(plan).filter(|_| !slice.done);
+        Ok(slice)
     }
 
     async fn purge_preview(&self, cutoff: u64) -> Result<PurgePreview> {
@@ -68,64 +80,20 @@ impl Upkeep for SqliteStore {
     }
 }
 
-fn purge_slice(tx: &mut Tx<'_>, cutoff: u64, unseen_week: u64, now: u64) -> SqlResult<PurgeSlice> {
+fn purge_slice(tx: &mut Tx<'_>, plan: &mut Plan, cutoff: u64, unseen_week: u64, now: u64) -> SqlResult<PurgeSlice> {
     let (mut budget, mut slice) = (Budget::new(), PurgeSlice::default());
     // In this order: each goes on only when the one before found no more.
-    slice.done = purge_envelopes(tx, &mut budget, &mut slice, cutoff, now)?
+    slice.done = plan.remove(tx, &mut budget, &mut slice)?
+        && plan.last
         && purge_tokens(tx, &mut budget, &mut slice, now)?
         && purge_passes(tx, &mut budget, &mut slice, now)?
         && purge_handles(tx, &mut budget, &mut slice, now)?
         && purge_accounts(tx, &mut budget, &mut slice, unseen_week)?
         && !slices::leftovers(tx, &mut budget)?;
-    Ok(slice)
-}
-
-/// True when none is left.
-fn purge_envelopes(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice, cutoff: u64, now: u64) -> SqlResult<bool> {
-    let connection = tx.connection;
-    let mut select = connection.prepare_cached(
-        "SELECT id, mailbox, seq, repeat_tag, coalesce(length(body), 0)
-         FROM envelopes
-         WHERE expires_at <= ?1
-         ORDER BY expires_at
-         LIMIT ?2",
-    )?;
-    let rows = select.query_and_then([int(cutoff), int(budget.rows() as u64 + 1)], |row| -> SqlResult<_> {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, uint(row, 2)?, blob(row, 3).unwrap_or_default(), uint(row, 4)?))
-    })?;
-    for (id, mailbox, seq, tag, bytes) in rows.collect::<SqlResult<Vec<_>>>()? {
-        if !budget.take() {
-            return Ok(false);
-        }
-        places::remove(connection, mailbox, seq)?;
-        // By its own number: a row whose place is damaged must not stay for ever.
-        let mut delete = connection.prepare_cached(
-            "DELETE FROM envelopes
-             WHERE id = ?1",
-        )?;
-        delete.execute([id])?;
-        tx.removed(1, bytes);
-        let mut reader = connection.prepare_cached(
-            "SELECT devices.device, coalesce(mailboxes.gone_through, 0) < ?2
-             FROM mailboxes
-             LEFT JOIN devices ON devices.mailbox = mailboxes.id
-             WHERE mailboxes.id = ?1",
-        )?;
-        let (device, visible): (Option<[u8; 32]>, bool) = reader
-            .query_row([mailbox, int(seq)], |row| Ok((blob_or_none(row, 0)?, row.get(1)?)))
-            .optional()?
-            .unwrap_or_default();
-        let Some(device) = device.filter(|_| visible) else { continue };
-        if let Some(held) = tx.memory.mailbox_at_hand(mailbox) {
-            held.remove(seq);
-        }
-        tx.memory.repeats.add(mailbox, tag, now);
-        slices::add_gap(tx, mailbox, 1, seq)?;
-        tx.effects.woken.push(DeviceId(device));
-        slice.envelopes += 1;
-        slice.bytes += bytes;
+    if slice.done {
+        expiry::ended(tx.connection, cutoff)?;
     }
-    Ok(true)
+    Ok(slice)
 }
 
 /// True when none is left.

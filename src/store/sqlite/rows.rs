@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 use sha2::{Digest, Sha256};
 
-use super::places;
+use super::places::{self, Place};
 use super::values::{int, uint};
 use crate::protocol::DeviceId;
 use crate::store::NewEnvelope;
@@ -14,28 +14,27 @@ pub(super) struct StoredRow<'a> {
     pub(super) expires_at: u64,
     pub(super) wrap: &'a [u8],
     pub(super) body: &'a [u8],
-    tag: &'a [u8],
     checksum: &'a [u8],
 }
 
 impl<'a> StoredRow<'a> {
-    /// Columns `seq, expires_at, repeat_tag, checksum, wrap, body`.
+    /// Columns `seq, expires_at, checksum, wrap, body`.
     pub(super) fn read(row: &'a Row<'_>) -> Self {
         let bytes = |column| row.get_ref(column).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
         let number = |column| {
             let value = row.get_ref(column).ok().and_then(|value| value.as_i64().ok());
             value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
         };
-        Self { seq: number(0), expires_at: number(1), tag: bytes(2), checksum: bytes(3), wrap: bytes(4), body: bytes(5) }
+        Self { seq: number(0), expires_at: number(1), checksum: bytes(2), wrap: bytes(3), body: bytes(4) }
     }
 
-    /// Whether it is what was written for this device.
-    pub(super) fn is_sound(&self, device: &DeviceId) -> bool {
+    /// Whether it is what was written for this device, with this tag at its place.
+    pub(super) fn is_sound(&self, device: &DeviceId, tag: &[u8; 16]) -> bool {
         #[cfg(feature = "sabotage")]
         if crate::sabotage::on("checksum_unchecked") {
             return true;
         }
-        checksum(device, self.seq, self.expires_at, self.tag, self.wrap, self.body) == self.checksum
+        checksum(device, self.seq, self.expires_at, tag, self.wrap, self.body) == self.checksum
     }
 }
 
@@ -49,12 +48,12 @@ pub(super) fn insert(
 ) -> Result<()> {
     let NewEnvelope { device, expires_at, wrap, body } = envelope;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO envelopes (mailbox, seq, expires_at, repeat_tag, checksum, wrap, body, knock)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO envelopes (mailbox, seq, expires_at, checksum, wrap, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let checksum = checksum(device, seq, *expires_at, tag, wrap, body);
-    let row = insert.insert((mailbox, int(seq), int(*expires_at), tag, checksum, wrap, body, knock))?;
-    places::add(connection, mailbox, seq, row)
+    let row = insert.insert((mailbox, int(seq), int(*expires_at), checksum, wrap, body))?;
+    places::add(connection, mailbox, &Place { seq, envelope: row, tag: *tag, bytes: body.len() as u64, knock })
 }
 
 /// Gives how many bytes its body had; nothing when there was no such row.
@@ -69,9 +68,9 @@ pub(super) fn delete(connection: &Connection, mailbox: i64, seq: u64) -> Result<
     delete.query_row([row, mailbox, int(seq)], |row| uint(row, 0)).optional()
 }
 
-/// SHA-256 cut to 16 bytes. The lengths of tag and wrap are fixed where they were written, and stand in front for where they
+/// SHA-256 cut to 8 bytes. The lengths of tag and wrap are fixed where they were written, and stand in front for where they
 /// were not.
-fn checksum(device: &DeviceId, seq: u64, expires_at: u64, tag: &[u8], wrap: &[u8], body: &[u8]) -> [u8; 16] {
+fn checksum(device: &DeviceId, seq: u64, expires_at: u64, tag: &[u8; 16], wrap: &[u8], body: &[u8]) -> [u8; 8] {
     let mut sum = Sha256::new();
     sum.update(device);
     sum.update(seq.to_be_bytes());
@@ -82,7 +81,6 @@ fn checksum(device: &DeviceId, seq: u64, expires_at: u64, tag: &[u8], wrap: &[u8
     sum.update(wrap);
     sum.update(body);
     let sum: [u8; 32] = sum.finalize().into();
-    let mut short = [0; 16];
-    short.copy_from_slice(&sum[..16]);
-    short
+    let (short, _) = sum.split_first_chunk().expect("a sum has 32 bytes");
+    *short
 }

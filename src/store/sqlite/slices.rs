@@ -221,12 +221,12 @@ fn account_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
 pub(super) fn add_gap(tx: &mut Tx<'_>, mailbox: i64, count: u64, through: u64) -> Result<()> {
     let mut add = tx.connection.prepare_cached(
         "UPDATE mailboxes
-         SET gap_count = gap_count + ?2, gap_through = max(gap_through, ?3)
+         SET gap_count = gap_count + ?2, gap_through = max(gap_through, ?3), next_seq = max(next_seq, ?3 + 1)
          WHERE id = ?1",
     )?;
     add.execute([mailbox, int(count), int(through)])?;
     if let Some(mailbox) = tx.memory.mailbox_at_hand(mailbox) {
-        mailbox.gap_through = mailbox.gap_through.max(through);
+        mailbox.lose(through);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod disk;
 mod erasure;
+mod expiry;
 mod filling;
 mod opening;
 mod writer;

@@ -697,7 +697,6 @@ impl Upkeep for MemoryStore {
             slice.envelopes += 1;
             slice.bytes += held.envelope.body.len() as u64;
             woken.push(id);
-            self.remember(&mut state, id, held.tag, now);
         }
         if slice.done {
             let before = state.tokens.len() + state.passes.len() + state.accounts.len() + state.handles.len();

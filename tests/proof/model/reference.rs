@@ -287,7 +287,6 @@ impl Model {
             let (gone, kept): (Vec<Held>, _) =
                 std::mem::take(&mut device.held).into_iter().partition(|held| held.expires_at <= now);
             device.held = kept;
-            device.forget(&gone, now);
             if let Some(last) = gone.iter().map(|held| held.place).max() {
                 let (count, through) = device.gap.unwrap_or_default();
                 device.gap = Some((count + gone.len() as u64, through.max(last)));

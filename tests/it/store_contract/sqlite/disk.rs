@@ -72,10 +72,10 @@ async fn a_damaged_row_is_never_delivered_and_holds_nobody_up() {
         "UPDATE envelopes SET body = CAST(substr(body, 1, 50) || x'00' || substr(body, 52) AS BLOB) WHERE seq = 2",
         "UPDATE envelopes SET body = substr(body, 1, 99) WHERE seq = 2",
         "UPDATE envelopes SET wrap = zeroblob(44) WHERE seq = 2",
-        "UPDATE envelopes SET repeat_tag = zeroblob(16) WHERE seq = 2",
-        "UPDATE envelopes SET checksum = zeroblob(16) WHERE seq = 2",
+        "UPDATE fresh SET repeat_tag = zeroblob(16) WHERE seq = 2",
+        "UPDATE envelopes SET checksum = zeroblob(8) WHERE seq = 2",
         "UPDATE envelopes SET expires_at = expires_at + 3600 WHERE seq = 2",
-        "UPDATE envelopes SET seq = seq + 1000 WHERE seq = 2; UPDATE mailboxes SET next_seq = 2000",
+        "UPDATE envelopes SET seq = seq + 1000 WHERE seq = 2",
         "UPDATE envelopes SET mailbox = 2 WHERE seq = 2 AND mailbox = 1;
          UPDATE envelopes SET mailbox = 1 WHERE seq = 12 AND mailbox = 2",
     ] {
