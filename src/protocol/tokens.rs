@@ -133,7 +133,7 @@ pub fn repeat_tag(token: &DeliveryToken, id: &EnvelopeId) -> [u8; 16] {
 }
 
 /// The mark by which the store knows the one id that a `once` token was used for: as [`repeat_tag`], by another purpose, since it
-/// stands beside the token's hash, and the repeat tag beside the envelope: whoever takes the disk must not match the two.
+/// stands beside the token's hash, and the repeat tag with the envelope's place: whoever takes the disk must not match the two.
 pub fn once_tag(token: &DeliveryToken, id: &EnvelopeId) -> [u8; 16] {
     tag(token, "/once", id)
 }

@@ -23,7 +23,7 @@ impl Peer for Sqlite {
 
     fn settings(&self) -> &'static str {
         "one thread, restante's schema and pragmas, its checkpoints every 2 MiB of log; as many rows a commit as there would be \
-         connections, 128 at most"
+         connections, 256 at most"
     }
 
     fn acknowledged(&self) -> Acknowledged {
@@ -54,7 +54,7 @@ impl Peer for Sqlite {
 fn insert(connection: &Connection, batch: usize, length: Duration, next: &mut usize) -> anyhow::Result<Outcome> {
     // What the relay's wrap adds to a body: kind, token hash, id, tag.
     let body = [body().as_slice(), &[0x55; 1 + 32 + 16 + 16]].concat();
-    let (tag, checksum, wrap) = ([1_u8; 16], [2_u8; 16], [3_u8; 44]);
+    let (tag, checksum, wrap) = ([1_u8; 16], [2_u8; 8], [3_u8; 44]);
     let (began, own) = (Instant::now(), own_processor());
     let mut times = Vec::new();
     while began.elapsed() < length {
@@ -64,20 +64,20 @@ fn insert(connection: &Connection, batch: usize, length: Duration, next: &mut us
             let (mailbox, seq) = ((*next % MAILBOXES + 1) as i64, (*next / MAILBOXES + 1) as i64);
             connection
                 .prepare_cached(
-                    "INSERT INTO envelopes (mailbox, seq, expires_at, repeat_tag, checksum, wrap, body)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO envelopes (mailbox, seq, expires_at, checksum, wrap, body)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
-                .execute(params![mailbox, seq, 1_800_000_000_i64, tag, checksum, wrap, body])?;
-            connection.prepare_cached("INSERT INTO fresh (mailbox, seq, envelope) VALUES (?1, ?2, ?3)")?.execute(params![
-                mailbox,
-                seq,
-                connection.last_insert_rowid()
-            ])?;
+                .execute(params![mailbox, seq, 1_800_000_000_i64, checksum, wrap, body])?;
+            let envelope = connection.last_insert_rowid();
+            connection
+                .prepare_cached(
+                    "INSERT INTO fresh (mailbox, seq, envelope, repeat_tag, bytes, knock)
+                     VALUES (?1, ?2, ?3, ?4, ?5, 0)",
+                )?
+                .execute(params![mailbox, seq, envelope, tag, body.len() as i64])?;
             *next += 1;
             if (*next).is_multiple_of(FRESH_MAX) {
-                connection
-                    .prepare_cached("INSERT INTO filed SELECT mailbox, seq, envelope FROM fresh ORDER BY mailbox, seq")?
-                    .execute([])?;
+                connection.prepare_cached("INSERT INTO filed SELECT * FROM fresh ORDER BY mailbox, seq")?.execute([])?;
                 connection.prepare_cached("DELETE FROM fresh")?.execute([])?;
             }
         }
@@ -107,6 +107,6 @@ thread_local! {
 /// As in the relay's store.
 const PAGE_BYTES: i32 = 8_192;
 const LOG_PAGES_MAX: i32 = (2 << 20) / PAGE_BYTES;
-const BATCH_MAX: usize = 128;
+const BATCH_MAX: usize = 256;
 /// Rows after which the relay, too, moves their places to the large table.
-const FRESH_MAX: usize = 2_048;
+const FRESH_MAX: usize = 1_024;
