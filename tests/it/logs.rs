@@ -1,5 +1,7 @@
-//! What the relay's log says of real traffic at the finest level: routes, statuses, durations; nobody's names.
+//! What the relay's log says of real traffic: at the finest level routes, statuses, durations and nobody's names; at the
+//! default level no line a request.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -40,10 +42,12 @@ fn suspicious(log: &str) -> Vec<&str> {
     .collect()
 }
 
-async fn logged(directory: &Path, format: &str) -> String {
+/// The log of people's traffic and of a stranger's bad requests; nobody and nothing of theirs is in it. At the default level
+/// without one.
+async fn logged(directory: &Path, level: Option<&str>, format: &str) -> String {
     let path = directory.join("log");
     let mut command = restante(directory, &["serve", "--json", "--listen", "127.0.0.1:0"]);
-    command.env("RESTANTE_LOG", "trace").env("RESTANTE_LOG__FORMAT", format);
+    command.envs(level.map(|level| ("RESTANTE_LOG", level))).env("RESTANTE_LOG__FORMAT", format);
     let mut relay = started(directory, command.stderr(File::create(&path).expect("a file")));
 
     let (mut bob, mut alice) = (person(&relay, "bob").await, person(&relay, "alice").await);
@@ -104,15 +108,30 @@ async fn logged(directory: &Path, format: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_names_routes_and_nobody() {
     let directory = tempfile::tempdir().expect("a directory");
-    let log = logged(directory.path(), "text").await;
+    let log = logged(directory.path(), Some("trace"), "text").await;
     for said in ["/v1/envelopes/ack", "/v1/auth/login", "POST", "202", "answered", "stopping"] {
         assert!(log.contains(said), "{said} is not in the log:\n{log}");
     }
 
     let directory = tempfile::tempdir().expect("a directory");
-    let log = logged(directory.path(), "json").await;
+    let log = logged(directory.path(), Some("trace"), "json").await;
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let answered = lines.iter().filter(|line| line["message"] == "answered");
     let sends = answered.filter(|line| line["route"] == "/v1/envelopes" && line["status"] == 202).count();
     assert_eq!(sends, 3, "a hello, a text and a welcome were sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_no_request_leaves_a_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = logged(directory.path(), None, "json").await;
+    assert!(!log.contains("/v1/") && !log.contains("answered"), "a request is in the log:\n{log}");
+    let mut said = BTreeSet::new();
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let message = line["message"].as_str().expect("a message").to_string();
+        // What comes with each of some thirty requests would come twice, whatever its words.
+        assert!(message == "purged" || said.insert(message), "twice: {line}");
+    }
+    assert!(said.contains("stopping"), "there is a log: {said:?}");
 }

@@ -13,23 +13,8 @@ if (($#)); then
   [[ -x $binary ]] || { echo "run.sh: $1 is not a program" >&2; exit 2; }
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")"
-
-skip() {
-  echo "SKIPPED: $1"
-  exit 0
-}
-
-command -v python3 >/dev/null 2>&1 || skip "there is no python3"
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || skip "$(python3 --version) is older than 3.10"
-
-scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
-export PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
-
-python3 -m venv "$scratch/venv" >"$scratch/log" 2>&1 || skip "no virtual environment: $(tail -n 1 "$scratch/log")"
-python="$scratch/venv/bin/python"
-"$python" -m pip install --quiet --only-binary :all: --requirement requirements.txt >"$scratch/log" 2>&1 ||
-  skip "pip cannot install $(tr '\n' ' ' <requirements.txt): $(tail -n 1 "$scratch/log")"
+# shellcheck source=tests/python/venv.sh
+source ./venv.sh
 
 echo "unit tests: the vectors"
 "$python" -m unittest test_vectors
