@@ -204,5 +204,5 @@ fn free_pages(tx: &Tx<'_>) -> SqlResult<u64> {
 
 /// Free pages not worth giving back: the next minute's envelopes need them (1 MiB).
 const FREE_PAGES_KEPT: u64 = 128;
-/// Pages given back in one turn of the writer.
-const FREE_PAGES_A_SLICE: u64 = 128;
+/// Pages given back in one turn of the writer: each moves another into the gap, with all that points there.
+const FREE_PAGES_A_SLICE: u64 = 32;
