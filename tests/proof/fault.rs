@@ -1,6 +1,7 @@
 //! The N-th call fails: `strace` makes the N-th `fdatasync`, `fsync`, `pwrite64` or `openat` of a thread fail, for N = 1, 2, 3 … until a
 //! run passes untouched; first under a relay that works, then under one that starts. No `202` for what failed, exit code 70
-//! after an error of the disk, and after a start without faults everything is where it belongs.
+//! after an error of the disk, and after a start without faults everything is where it belongs. The thread that moves the log has
+//! faults of its own, under more sends, since it works only once the log is long.
 //!
 //! The count is how many N each fault gets; below 100 they grow by three fifths.
 
@@ -37,6 +38,15 @@ const WORKING: &[Fault] = &[
     Fault { call: "fdatasync", does: "delay_enter=200000", code: 0 },
 ];
 
+/// To the one thread that moves the log of a relay that works.
+const MOVING: &[Fault] = &[
+    Fault { call: "fdatasync", does: "error=EIO", code: 70 },
+    Fault { call: "pwrite64", does: "error=EIO", code: 70 },
+    Fault { call: "pread64", does: "error=EIO", code: 70 },
+    Fault { call: "pwrite64", does: "error=ENOSPC", code: 0 },
+    Fault { call: "fdatasync", does: "delay_enter=200000", code: 0 },
+];
+
 /// To one that starts, on nothing and on what a crash left; it may end by any code but a crash's.
 const STARTING: &[(&str, &str)] = &[
     ("fdatasync", "error=EIO"),
@@ -57,11 +67,15 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     let world = World::settle(&relay, 2, 1)?;
     relay.stop()?;
     let mut tally = Tally::default();
-    for fault in WORKING {
+    let faults = WORKING.iter().map(|fault| (fault, None)).chain(MOVING.iter().map(|fault| (fault, Some(MOVER))));
+    for (fault, thread) in faults {
         for number in numbers(plan.count) {
             let dir = plan.dir.join(format!("{}-{}-{number}", fault.call, fault.does));
-            let errand = Errand { place: place.copy(&dir)?, world: world.again(), random: random.fork(), failed: Vec::new() };
-            let injected = errand.run(fault, number).with_context(|| format!("{} {} at {number}", fault.call, fault.does))?;
+            let (place, world, random) = (place.copy(&dir)?, world.again(), random.fork());
+            let errand = Errand { place, world, random, thread, failed: Vec::new() };
+            let of = thread.unwrap_or("any thread");
+            let injected =
+                errand.run(fault, number).with_context(|| format!("{} {} at {number} of {of}", fault.call, fault.does))?;
             std::fs::remove_dir_all(&dir)?;
             tally.add(injected);
             if injected == 0 {
@@ -129,6 +143,8 @@ struct Errand {
     place: Place,
     world: World,
     random: Random,
+    /// The thread that the fault is of; any where none is named.
+    thread: Option<&'static str>,
     /// Sends that were not answered by a `202`.
     failed: Vec<(usize, EnvelopeId)>,
 }
@@ -141,7 +157,11 @@ impl Errand {
         let sessions = self.world.log_in(&relay)?;
         let options =
             ["-y".into(), "-e".into(), format!("trace={}", fault.call), "-e".into(), inject(fault.call, fault.does, number)];
-        let strace = Strace::attach(&relay, &options, &self.place.dir.join("trace"))?;
+        let log = self.place.dir.join("trace");
+        let strace = match self.thread {
+            None => Strace::attach(&relay, &options, &log)?,
+            Some(name) => Strace::attach_to_thread(&relay, name, &options, &log)?,
+        };
         let mut line = Line::new(relay.address);
         match self.go(&mut line, &sessions) {
             Ok(()) => {
@@ -177,6 +197,11 @@ impl Errand {
         for _ in 0..3 {
             self.send(line, 0)?;
             self.send(line, 1)?;
+        }
+        if self.thread.is_some() {
+            for _ in 0..SENDS_A_MOVE {
+                self.send(line, 0)?;
+            }
         }
         self.acknowledge(line, &sessions[0], 0)?;
         let purged = self.place.operator(&["purge"])?;
@@ -251,6 +276,10 @@ fn injected(trace: &str) -> u64 {
     trace.lines().filter(|line| line.contains("(INJECTED)") || line.contains("(DELAYED)")).count() as u64
 }
 
+/// What the system calls the thread that moves the log.
+const MOVER: &str = "restante-log";
+/// Twice as many as make the log long enough to be moved: one is some six pages of it.
+const SENDS_A_MOVE: usize = 100;
 /// From so many on, every N.
 const DENSE: usize = 100;
 /// A panic's exit code; those above are a shell's for signals.

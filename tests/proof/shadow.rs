@@ -1,6 +1,6 @@
 //! A disk as a power cut leaves it: everything that was synced, and of what was not any part, torn at any sector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::random::Random;
 use crate::trace::Event;
@@ -13,6 +13,10 @@ pub(crate) struct Disk(BTreeMap<String, File>);
 struct File {
     synced: Vec<u8>,
     pending: Vec<Change>,
+    /// Changes that a sync has covered.
+    covered: usize,
+    /// How many changes there had been when a thread began the sync that it is in.
+    syncing: HashMap<u32, usize>,
 }
 
 /// What was done since the last sync.
@@ -24,7 +28,7 @@ enum Change {
 impl Disk {
     /// A file that was on disk all along.
     pub(crate) fn put(&mut self, name: &str, bytes: Vec<u8>) {
-        self.0.insert(name.into(), File { synced: bytes, pending: Vec::new() });
+        self.0.insert(name.into(), File { synced: bytes, ..File::default() });
     }
 
     /// Follows an event.
@@ -34,12 +38,11 @@ impl Disk {
                 self.file(file).pending.push(Change::Write { offset: *offset, bytes: bytes.clone() });
             }
             Event::Truncate { file, length } => self.file(file).pending.push(Change::Truncate(*length)),
-            Event::Sync { file } => {
+            Event::Syncing { file, thread } => {
                 let file = self.file(file);
-                for change in std::mem::take(&mut file.pending) {
-                    change.apply(&mut file.synced);
-                }
+                file.syncing.insert(*thread, file.covered + file.pending.len());
             }
+            Event::Sync { file, thread } => self.file(file).sync(*thread),
             Event::Asked { .. } | Event::Answered { .. } => {}
         }
     }
@@ -81,6 +84,17 @@ impl Disk {
 
     fn file(&mut self, name: &str) -> &mut File {
         self.0.entry(name.into()).or_default()
+    }
+}
+
+impl File {
+    /// What was written since the sync began may be on the disk, or not.
+    fn sync(&mut self, thread: u32) {
+        let due = self.syncing.remove(&thread).map_or(self.pending.len(), |through| through.saturating_sub(self.covered));
+        self.covered += due;
+        for change in self.pending.drain(..due) {
+            change.apply(&mut self.synced);
+        }
     }
 }
 

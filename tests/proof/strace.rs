@@ -31,13 +31,23 @@ pub(crate) fn missing() -> Option<&'static str> {
 impl Strace {
     /// Watches every thread of a relay from here on.
     pub(crate) fn attach(relay: &Relay, options: &[String], log: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new("strace")
-            .args(["-f", "-o"])
-            .arg(log)
-            .args(options)
-            .args(["-p", &relay.pid.as_raw_nonzero().to_string()])
-            .stderr(Stdio::piped())
-            .spawn()?;
+        Self::to(&relay.pid.as_raw_nonzero().to_string(), &[&["-f".into()], options].concat(), log)
+    }
+
+    /// Watches one of them, by its name.
+    pub(crate) fn attach_to_thread(relay: &Relay, name: &str, options: &[String], log: &Path) -> anyhow::Result<Self> {
+        for thread in fs::read_dir(format!("/proc/{}/task", relay.pid.as_raw_nonzero()))? {
+            let thread = thread?;
+            if fs::read_to_string(thread.path().join("comm"))?.trim_end() == name {
+                return Self::to(&thread.file_name().to_string_lossy(), options, log);
+            }
+        }
+        bail!("no thread of the relay is called {name}")
+    }
+
+    fn to(process: &str, options: &[String], log: &Path) -> anyhow::Result<Self> {
+        let mut child =
+            Command::new("strace").arg("-o").arg(log).args(options).args(["-p", process]).stderr(Stdio::piped()).spawn()?;
         let mut stderr = BufReader::new(child.stderr.take().context("a pipe")?);
         let mut line = String::new();
         while !line.contains(" attached") {

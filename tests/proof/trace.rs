@@ -18,9 +18,15 @@ pub(crate) enum Event {
         file: String,
         length: usize,
     },
-    /// A sync returned.
+    /// A thread begins a sync in whose course another thread does something, perhaps to the same file.
+    Syncing {
+        file: String,
+        thread: u32,
+    },
+    /// A thread's sync returned.
     Sync {
         file: String,
+        thread: u32,
     },
     /// A request was read, on the connection from this port.
     Asked {
@@ -39,30 +45,30 @@ pub(crate) fn options() -> Vec<String> {
     ["-yy", "-xx", "-s", "70000", "-e", &format!("trace={calls}")].map(String::from).to_vec()
 }
 
-/// The events of a trace. What writes counts from the call's end, as do syncs; an answer from its beginning, so that nothing is
-/// called promised too late.
+/// The events of a trace. What writes counts from the call's end, as do syncs, for what was written before they began; an answer
+/// from its beginning, so that nothing is called promised too late.
 pub(crate) fn events(trace: &str) -> anyhow::Result<Vec<Event>> {
     let (mut events, mut unfinished) = (Vec::new(), HashMap::new());
     for line in trace.lines() {
         let Some((thread, call)) = line.split_once(' ') else { continue };
-        let call = call.trim_start();
+        let (call, number) = (call.trim_start(), thread.parse().unwrap_or_default());
         let parsed = if let Some(begun) = call.strip_suffix("<unfinished ...>") {
             unfinished.insert(thread, begun);
-            answer(begun)
+            answer(begun).or_else(|| syncing(begun, number))
         } else if let Some(resumed) = call.strip_prefix("<... ") {
             let begun = unfinished.remove(thread).unwrap_or_default();
             let rest = resumed.split_once(" resumed>").map_or("", |(_, rest)| rest);
             let whole = format!("{begun}{rest}");
-            if answer(begun).is_some() { None } else { event(&whole).with_context(|| short(&whole))? }
+            if answer(begun).is_some() { None } else { event(&whole, number).with_context(|| short(&whole))? }
         } else {
-            event(call).with_context(|| short(call))?
+            event(call, number).with_context(|| short(call))?
         };
         events.extend(parsed);
     }
     Ok(events)
 }
 
-fn event(call: &str) -> anyhow::Result<Option<Event>> {
+fn event(call: &str, thread: u32) -> anyhow::Result<Option<Event>> {
     let Some((name, rest)) = call.split_once('(') else { return Ok(None) };
     let Some((arguments, outcome)) = rest.rsplit_once(" = ") else { return Ok(None) };
     let outcome: i64 = outcome.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(-1);
@@ -86,7 +92,7 @@ fn event(call: &str) -> anyhow::Result<Option<Event>> {
             Some(file) => Some(Event::Truncate { file, length: *numbers().first().context("a length")? }),
             None => None,
         },
-        "fsync" | "fdatasync" => file(arguments).map(|file| Event::Sync { file }),
+        "fsync" | "fdatasync" => file(arguments).map(|file| Event::Sync { file, thread }),
         "unlink" | "rename" => bail!("a file was moved or removed, which this model does not know"),
         "read" | "readv" | "recvfrom" => {
             let asks = data(arguments).is_some_and(|data| data.starts_with(GET) || data.starts_with(POST));
@@ -102,6 +108,12 @@ fn answer(call: &str) -> Option<Event> {
     let head = data(arguments)?.strip_prefix(HTTP)?;
     let status = String::from_utf8(unhex(head.get(..12)?)).ok()?.parse().ok()?;
     Some(Event::Answered { port: peer(arguments)?, status })
+}
+
+/// The sync that a call begins, if it is one.
+fn syncing(call: &str, thread: u32) -> Option<Event> {
+    let arguments = ["fsync(", "fdatasync("].iter().find_map(|name| call.strip_prefix(name))?;
+    Some(Event::Syncing { file: file(arguments)?, thread })
 }
 
 /// The file behind the descriptor, by its name, where it is one of the database's.

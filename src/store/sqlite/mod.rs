@@ -2,7 +2,7 @@
 //!
 //! Writes are closures that go through `writer`'s queue and are committed together; reads go to a pool on blocking
 //! threads. Nobody else opens the file while a relay runs (`server` holds a lock on the directory), which is what lets the
-//! writer keep each mailbox's state in memory and lets only it run checkpoints.
+//! writer keep each mailbox's state in memory, and lets only it and `mover`, one at a time, run checkpoints.
 
 mod accounts;
 mod check;
@@ -15,7 +15,9 @@ mod fill;
 mod handles;
 mod keys;
 mod ledger;
+mod log;
 mod memory;
+mod mover;
 mod notices;
 mod open;
 mod passes;
@@ -51,6 +53,8 @@ pub use refusal::{OpenError, OpenErrorKind};
 use super::{CommitListener, Result, Store, StoreError};
 use expiry::Plan;
 use fate::Fate;
+use log::Log;
+use mover::Mover;
 use queue::{Lane, Queue};
 use routes::Routes;
 use writer::{Tx, Writer};
@@ -133,13 +137,15 @@ impl SqliteStore {
         let queue = Arc::new(Queue::new(settings.queue_max));
         let routes = Arc::new(Routes::new(settings.route_cache_max));
         let listener = Arc::new(OnceLock::new());
-        let writer = Writer::new(connection, &settings, &queue, &fate, &routes, &listener);
+        let file = open::file(&settings.dir);
+        let log = Log::new(Mover::start(&file, &fate)?, &fate);
+        let writer = Writer::new(connection, log, &settings, &queue, &fate, &routes, &listener);
         let thread = std::thread::Builder::new()
             .name("restante-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| OpenError::new(OpenErrorKind::CannotCreate, "the writer's thread could not be started", &error))?;
         Ok(Self {
-            file: open::file(&settings.dir),
+            file,
             fate,
             queue,
             routes,

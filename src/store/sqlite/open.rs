@@ -75,6 +75,13 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
     Ok(connection)
 }
 
+/// The connection beside the writer's that moves its log. It reads once, so that what is in the way is found at the start.
+pub(super) fn open_mover(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.query_row("PRAGMA user_version", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
 /// A connection with every pragma that all of them share.
 pub(super) fn connect(file: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     #[expect(clippy::disallowed_methods, reason = "the one place that opens the database")]

@@ -6,20 +6,21 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::Settings;
 use super::fate::{Fate, Fault};
+use super::log::Log;
 use super::memory::Memory;
 use super::places::Filing;
 use super::queue::{Queue, Turn};
 use super::routes::Routes;
 use super::slices::{self, Budget};
 use super::values::int;
-use super::{Settings, open};
 use crate::protocol::{DeviceId, TokenHash};
 use crate::store::{CommitListener, Result, StoreError};
 
@@ -92,10 +93,8 @@ pub(super) struct Writer {
     fate: Arc<Fate>,
     routes: Arc<Routes>,
     listener: Arc<OnceLock<CommitListener>>,
-    /// By when the log is to be truncated, because what was deleted may still stand in it.
-    truncate_by: Option<Instant>,
-    /// Pages of log at which the next checkpoint is tried.
-    checkpoint_at: u64,
+    // After the connection: see `mover`.
+    log: Log,
     leftovers: bool,
     filing: Filing,
     /// Where answers are given: woken from there, a batch's waiters cost one call to the system and not one each.
@@ -105,6 +104,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         connection: Connection,
+        log: Log,
         settings: &Settings,
         queue: &Arc<Queue>,
         fate: &Arc<Fate>,
@@ -118,8 +118,7 @@ impl Writer {
             fate: Arc::clone(fate),
             routes: Arc::clone(routes),
             listener: Arc::clone(listener),
-            truncate_by: None,
-            checkpoint_at: LOG_PAGES_MAX,
+            log,
             // A crash may have left some.
             leftovers: true,
             filing: Filing::default(),
@@ -146,22 +145,23 @@ impl Writer {
                 return self.give_up(batch, message);
             }
         }
-        let closed = self.fate.check().and_then(|()| self.checkpoint(true));
+        self.log.end();
+        let closed = self.fate.check().and_then(|()| self.log.truncate(&self.connection));
         if let Err(StoreError::Failed(message)) = closed {
             self.give_up(Vec::new(), message);
         }
     }
 
-    /// How long to wait for work: not at all while rows are left behind; until a checkpoint is due while the log holds
+    /// How long to wait for work: not at all while rows are left behind; until the log is to be truncated while the log holds
     /// anything; else for ever.
     fn patience(&self) -> Option<Duration> {
         if self.leftovers {
             return Some(Duration::ZERO);
         }
-        (open::log_pages() > 0 || self.truncate_by.is_some()).then_some(GAP)
+        self.log.holds_anything().then_some(GAP)
     }
 
-    /// One batch with its answers, a slice of what was left behind, and a checkpoint if one is due.
+    /// One batch with its answers, a slice of what was left behind, and what is due of the log.
     fn turn(&mut self, batch: &mut Vec<Box<dyn Job>>, idle: bool, truncate: bool) -> Result<()> {
         // A reader may have met what ends the store.
         self.fate.check()?;
@@ -176,17 +176,7 @@ impl Writer {
             });
             self.commit_batch(&mut vec![slice])?;
         }
-        let overdue = self.truncate_by.is_some_and(|by| Instant::now() >= by);
-        if truncate || idle || overdue {
-            return self.checkpoint(true);
-        }
-        if open::log_pages() < LOG_PAGES_MAX {
-            self.checkpoint_at = LOG_PAGES_MAX;
-        }
-        if open::log_pages() >= self.checkpoint_at {
-            return self.checkpoint(false);
-        }
-        Ok(())
+        if truncate || idle { self.log.truncate(&self.connection) } else { self.log.tend(&self.connection) }
     }
 
     /// Commits the jobs together and answers them. When that fails for lack of room, each gets a transaction of its own, so
@@ -241,8 +231,8 @@ impl Writer {
         }
         self.memory.settle();
         self.leftovers |= effects.leftovers;
-        if effects.deleted && self.truncate_by.is_none() {
-            self.truncate_by = Some(Instant::now() + DELETED_IN_LOG_MAX);
+        if effects.deleted {
+            self.log.note_deletion();
         }
         self.routes.forget(&effects.accounts, &effects.tokens);
         if let Some(listener) = self.listener.get().filter(|_| !effects.woken.is_empty()) {
@@ -279,34 +269,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves the log into the file; with `truncate` nothing is left of it, if no reader is in the way.
-    fn checkpoint(&mut self, truncate: bool) -> Result<()> {
-        let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-        let pages = open::log_pages();
-        let busy = self.connection.query_row(mode, [], |row| row.get::<_, bool>(0));
-        match busy {
-            Ok(false) if truncate => {
-                open::log_truncated();
-                self.truncate_by = None;
-                self.checkpoint_at = LOG_PAGES_MAX;
-                Ok(())
-            }
-            Ok(_) => {
-                // The log starts over once nobody reads in it; until then the next attempt waits for as much again.
-                self.checkpoint_at = pages + LOG_PAGES_MAX;
-                if truncate && self.truncate_by.is_some() {
-                    self.truncate_by = Some(Instant::now() + READER_IN_THE_WAY);
-                }
-                Ok(())
-            }
-            Err(error) if Fault::of(&error) == Fault::Fatal => Err(self.fate.judge(&error)),
-            // No room to move it to, or a lock: the log stays, and grows.
-            Err(_) => Ok(()),
-        }
-    }
-
     /// Answers nothing but the failure, and leaves the file as it is: closing the connection would write once more.
-    fn give_up(self, batch: Vec<Box<dyn Job>>, message: String) {
+    fn give_up(mut self, batch: Vec<Box<dyn Job>>, message: String) {
         self.queue.close();
         let failed = StoreError::Failed(message);
         answer_all(batch, &Err(failed.clone()));
@@ -316,6 +280,7 @@ impl Writer {
                 let _ = truncation.send(Err(failed.clone()));
             }
         }
+        self.log.end();
         std::mem::forget(self.connection);
     }
 }
@@ -335,11 +300,5 @@ impl Tx<'_> {
     }
 }
 
-/// Without work for so long the writer uses the gap for a checkpoint.
+/// Without work for so long the writer uses the gap to empty the log.
 const GAP: Duration = Duration::from_secs(1);
-/// Under load, a deletion's content is out of the log after so long at the latest, and the file after 60 s for certain.
-const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
-/// A reader kept the log from being truncated: the next attempt, which may stall the writer again, comes so much later.
-const READER_IN_THE_WAY: Duration = Duration::from_secs(3);
-/// 2 MiB of log: small checkpoints, short stalls.
-const LOG_PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;

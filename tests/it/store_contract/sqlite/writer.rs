@@ -203,3 +203,15 @@ async fn poll_once<F: Future + ?Sized>(mut future: std::pin::Pin<&mut F>) -> Opt
     })
     .await
 }
+
+/// The log is moved beside the writer, and can start over only when nothing of it is left: it must not grow all the same.
+#[tokio::test]
+async fn the_log_stays_short_under_sends_without_a_gap() {
+    let bench = Bench::new(Kind::Sqlite);
+    let alice = bench.account(1, 1).await;
+    for id in 0..600 {
+        assert_eq!(bench.send(alice.send_by(alice.token, id, 16_449)).await, queued());
+    }
+    let log = std::fs::metadata(bench.dir().join("restante.db-wal")).expect("there").len();
+    assert!(log < 6 << 20, "{log} bytes of log for some 40 MiB of changes");
+}

@@ -1,0 +1,100 @@
+//! The log beside the file: when it is moved over, by whom, and by when nothing of it may be left.
+//!
+//! Called by the writer after each of its turns. A log that has become long is moved by `mover` beside the writer, who then
+//! moves the little that came meanwhile, so that it starts over; a log that is to be truncated the writer empties itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::fate::{Fate, Fault};
+use super::mover::Mover;
+use super::open;
+use crate::store::Result;
+
+pub(super) struct Log {
+    fate: Arc<Fate>,
+    mover: Mover,
+    /// By when it is to be truncated, because what was deleted may still stand in it.
+    truncate_by: Option<Instant>,
+    /// Pages from which on the next move is due.
+    move_at: u64,
+}
+
+impl Log {
+    pub(super) fn new(mover: Mover, fate: &Arc<Fate>) -> Self {
+        Self { fate: Arc::clone(fate), mover, truncate_by: None, move_at: PAGES_MAX }
+    }
+
+    /// Content was deleted.
+    pub(super) fn note_deletion(&mut self) {
+        self.truncate_by.get_or_insert_with(|| Instant::now() + DELETED_IN_LOG_MAX);
+    }
+
+    /// Something is in it that a gap between writes is to be used for.
+    pub(super) fn holds_anything(&self) -> bool {
+        open::log_pages() > 0 || self.truncate_by.is_some()
+    }
+
+    /// What is due after a commit.
+    pub(super) fn tend(&mut self, connection: &Connection) -> Result<()> {
+        if self.truncate_by.is_some_and(|by| Instant::now() >= by) {
+            return self.truncate(connection);
+        }
+        let pages = open::log_pages();
+        if self.mover.under_way() {
+            if pages >= self.move_at {
+                // As much again came meanwhile: the writer must not run away from the disk.
+                self.mover.wait()?;
+            } else if !self.mover.over()? {
+                return Ok(());
+            }
+            return self.checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
+        }
+        if pages < PAGES_MAX {
+            // It has started over.
+            self.move_at = PAGES_MAX;
+        }
+        if pages >= self.move_at {
+            // It starts over once nobody reads in it; until then the next attempt waits for as much again.
+            self.move_at = pages + PAGES_MAX;
+            self.mover.ask();
+        }
+        Ok(())
+    }
+
+    /// Moves everything, and leaves nothing of it if no reader is in the way.
+    pub(super) fn truncate(&mut self, connection: &Connection) -> Result<()> {
+        self.mover.wait()?;
+        if self.checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)")? {
+            open::log_truncated();
+            self.truncate_by = None;
+        } else if self.truncate_by.is_some() {
+            self.truncate_by = Some(Instant::now() + READER_IN_THE_WAY);
+        }
+        Ok(())
+    }
+
+    /// Ends the thread beside the writer, whose connection is then the last.
+    pub(super) fn end(&mut self) {
+        self.mover.end();
+    }
+
+    /// False when somebody or something was in the way.
+    fn checkpoint(&self, connection: &Connection, how: &str) -> Result<bool> {
+        match connection.query_row(how, [], |row| row.get::<_, bool>(0)) {
+            Ok(busy) => Ok(!busy),
+            Err(error) if Fault::of(&error) == Fault::Fatal => Err(self.fate.judge(&error)),
+            // No room to move it to, or a lock: the log stays, and grows.
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+/// Under load, a deletion's content is out of the log after so long at the latest, and the file after 60 s for certain.
+const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
+/// A reader kept the log from being truncated: the next attempt, which may stall the writer again, comes so much later.
+const READER_IN_THE_WAY: Duration = Duration::from_secs(3);
+/// 2 MiB of log: small moves, short stalls.
+const PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;
