@@ -163,10 +163,10 @@ mod tests {
         // Shorter than the log allows.
         std::fs::OpenOptions::new().write(true).open(&file).and_then(|file| file.set_len(0)).expect("cut");
         mover.ask();
-        let failed = StoreError::Failed("SQLite: database disk image is malformed".into());
-        assert_eq!(mover.wait(), Err(failed.clone()));
-        assert_eq!(mover.over(), Err(failed.clone()));
-        assert_eq!(fate.check(), Err(failed));
+        let failed = mover.wait();
+        assert!(matches!(&failed, Err(StoreError::Failed(message)) if message.contains("malformed")), "{failed:?}");
+        assert_eq!(mover.over(), failed.clone().map(|()| false));
+        assert_eq!(fate.check(), failed);
         assert_eq!(told.lock().expect("no panic").len(), 1);
         mover.end();
         std::mem::forget(writer);
