@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -91,21 +91,26 @@ fn log(config: &Config) -> Result<(), ConfigError> {
         Ok(text) if !text.is_empty() => ("environment RESTANTE_LOG", text),
         _ => ("log.level", config.log.level.clone()),
     };
-    let filter = tracing_subscriber::EnvFilter::try_new(&text).map_err(|error| Problem {
+    let filter: Targets = text.parse().map_err(|error: ParseError| Problem {
         key: None,
         origin: origin.into(),
         message: format!("`{text}` does not say what to log: {error}"),
         excerpt: None,
         hint: Some("such as info, or info,restante::store=debug".into()),
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let finest = filter.iter().map(|(_, level)| level).chain(filter.default_level()).max().unwrap_or(LevelFilter::OFF);
+    let builder = tracing_subscriber::fmt().with_max_level(finest).with_writer(std::io::stderr);
     // A line that cannot be written, on a full disk, is lost: to say so on stderr would panic.
     let builder = builder.log_internal_errors(false);
     // An error means that a test of this process has set one before; that one will do.
     let _ = match config.log.format {
-        LogFormat::Text => builder.with_ansi(output::colour_on_stderr()).finish().with(filter_fn(may_be_said)).try_init(),
+        LogFormat::Text => {
+            let builder = builder.with_ansi(output::colour_on_stderr());
+            builder.finish().with(filter).with(filter_fn(may_be_said)).try_init()
+        }
         LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(false).finish().with(filter_fn(may_be_said)).try_init()
+            let builder = builder.json().flatten_event(true).with_current_span(false);
+            builder.finish().with(filter).with(filter_fn(may_be_said)).try_init()
         }
     };
     Ok(())

@@ -1,6 +1,9 @@
 //! What a send is measured against: the HTTP framework alone. It reads the same body, does nothing, and answers as a relay
 //! does. It runs in a process of its own, as the relay does: `restante bench baseline`, which only the bench itself calls.
 
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
 use warp::Filter;
@@ -17,7 +20,10 @@ pub(super) async fn run() -> anyhow::Result<u8> {
         let reply = SendReply { expires_at: 1_800_000_000, full: Vec::new() };
         warp::reply::with_status(warp::reply::json(&reply), StatusCode::ACCEPTED)
     });
-    #[expect(clippy::disallowed_methods, reason = "warp as it comes, without what the relay's accept loop adds")]
-    warp::serve(route).incoming(listener).run().await;
-    Ok(0)
+    let service = TowerToHyperService::new(warp::service(route));
+    // Without what the relay's accept loop adds.
+    loop {
+        let stream = TokioIo::new(listener.accept().await?.0);
+        tokio::spawn(http1::Builder::new().serve_connection(stream, service.clone()));
+    }
 }
