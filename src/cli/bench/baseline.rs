@@ -24,6 +24,6 @@ pub(super) async fn run() -> anyhow::Result<u8> {
     // Without what the relay's accept loop adds.
     loop {
         let stream = TokioIo::new(listener.accept().await?.0);
-        tokio::spawn(http1::Builder::new().serve_connection(stream, service.clone()));
+        tokio::spawn(http1::Builder::new().serve_connection(stream, service));
     }
 }
