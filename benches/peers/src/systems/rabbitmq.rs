@@ -1,4 +1,4 @@
-//! RabbitMQ, AMQP 0-9-1.
+//! RabbitMQ, AMQP 0-9-1, with queues of two kinds.
 
 use anyhow::{bail, ensure};
 
@@ -7,11 +7,18 @@ use super::{Acknowledged, MAILBOXES, Peer, Running, Share, Turns, body};
 use crate::child::{Place, free_port, program};
 use crate::load::Client;
 
-pub(super) struct RabbitMq;
+pub(super) enum RabbitMq {
+    Classic,
+    /// By Raft, here with one member each.
+    Quorum,
+}
 
 impl Peer for RabbitMq {
     fn name(&self) -> &'static str {
-        "RabbitMQ"
+        match self {
+            Self::Classic => "RabbitMQ",
+            Self::Quorum => "RabbitMQ, quorum queues",
+        }
     }
 
     fn version(&self) -> anyhow::Result<String> {
@@ -23,11 +30,24 @@ impl Peer for RabbitMq {
     }
 
     fn settings(&self) -> &'static str {
-        "defaults, no plugins; persistent messages into durable classic queues, publisher confirms, a queue for each mailbox"
+        match self {
+            Self::Classic => {
+                "defaults, no plugins; persistent messages into durable classic queues, publisher confirms, a queue for each mailbox"
+            }
+            Self::Quorum => {
+                "defaults, no plugins; messages into quorum queues of one member, publisher confirms, a queue for each mailbox"
+            }
+        }
     }
 
     fn acknowledged(&self) -> Acknowledged {
-        Acknowledged { on_disk: true, means: "confirm after the queue's log was synced" }
+        let means = match self {
+            Self::Classic => "confirm after the queue's journal was synced (version 1 of these queues, the default before 4.0)",
+            Self::Quorum => {
+                "confirm after the fdatasync of the node's write-ahead log, one for all queues' entries that came together"
+            }
+        };
+        Acknowledged { on_disk: true, means }
     }
 
     fn start(&self, place: &Place) -> anyhow::Result<Running> {
@@ -54,9 +74,13 @@ impl Peer for RabbitMq {
         command.env("RUNNING_UNDER_SYSTEMD", "1");
         let mut child = place.start(&mut command, false)?;
         let mut wire = child.until(|| greet(at))?;
+        let arguments = match self {
+            Self::Classic => long(""),
+            Self::Quorum => long_bytes(&[short("x-queue-type").as_slice(), b"S", &long("quorum")].concat()),
+        };
         for mailbox in 0..MAILBOXES {
             // queue.declare, durable.
-            let declare = [&[0, 50, 0, 10, 0, 0], short(&name(mailbox)).as_slice(), &[0b10, 0, 0, 0, 0]].concat();
+            let declare = [&[0, 50, 0, 10, 0, 0], short(&name(mailbox)).as_slice(), &[0b10], &arguments].concat();
             call(&mut wire, 1, &declare, (50, 11))?;
         }
         let connect = move |share: Share| {
@@ -115,7 +139,11 @@ fn short(text: &str) -> Vec<u8> {
 }
 
 fn long(text: &str) -> Vec<u8> {
-    [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat()
+    long_bytes(text.as_bytes())
+}
+
+fn long_bytes(bytes: &[u8]) -> Vec<u8> {
+    [(bytes.len() as u32).to_be_bytes().as_slice(), bytes].concat()
 }
 
 fn name(mailbox: usize) -> String {
