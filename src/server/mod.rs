@@ -176,7 +176,8 @@ pub fn next_run(schedule: &str, now: u64) -> Option<u64> {
     jobs::next_run(schedule, now).ok().flatten()
 }
 
-/// After a failed fsync nothing that the process says can be believed: it ends at once, and answers nobody.
+/// After a failed fsync nothing that the process says can be believed: it ends at once. What another thread may answer in that
+/// moment is a `500`, and never that something was done.
 fn fail_stop(what: &str) {
     // When stderr is gone too, the exit code says it.
     let _ = writeln!(io::stderr(), "restante: error: {what}; the relay stops, so that it promises nothing it cannot keep");
@@ -184,7 +185,7 @@ fn fail_stop(what: &str) {
         io::stderr(),
         "hint: look at the disk, run `restante check`, then start it again; senders repeat what had no answer"
     );
-    #[expect(clippy::disallowed_methods, reason = "fail-stop: no reply may leave after this")]
+    #[expect(clippy::disallowed_methods, reason = "fail-stop: nothing may be promised after this")]
     std::process::exit(FAIL_STOP);
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use restante::protocol::EnvelopeId;
 
-use crate::http::{Line, Told, Trouble};
+use crate::http::{Line, Told, Trouble, Undue};
 use crate::people::id_by;
 use crate::random::Random;
 use crate::relay::Place;
@@ -169,6 +169,8 @@ impl Errand {
                 let _ = rustix::process::kill_process(relay.pid, rustix::process::Signal::TERM);
             }
             Err(Trouble::Gone(_)) => {}
+            // The last word of a relay that has failed and is about to end.
+            Err(Trouble::Wrong(error)) if fault.code != 0 && is_internal(&error) => {}
             Err(Trouble::Wrong(error)) => return Err(error),
         }
         let code = relay.ended()?.code();
@@ -218,7 +220,10 @@ impl Errand {
         match outcome {
             Ok(202) => {}
             Ok(503 | 507) | Err(Trouble::Gone(_)) => self.failed.push((to, id)),
-            Ok(status) => return Err(anyhow::anyhow!("a send was answered {status}").into()),
+            Ok(status) => {
+                self.failed.push((to, id));
+                return Err(anyhow::Error::from(Undue { status, due: 202, said: "to a send".into() }).into());
+            }
             Err(wrong) => return Err(wrong),
         }
         outcome.map(|_| ())
@@ -234,6 +239,10 @@ impl Errand {
         }
         Ok(())
     }
+}
+
+fn is_internal(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Undue>().is_some_and(|undue| undue.status == 500)
 }
 
 /// One start under a fault, and one without.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +17,15 @@ pub(crate) enum Trouble {
     /// It said what it must not.
     #[error("{0:#}")]
     Wrong(anyhow::Error),
+}
+
+/// A reply of another status than the one that was due.
+#[derive(Debug, thiserror::Error)]
+#[error("the relay answered {status} where {due} was due: {said}")]
+pub(crate) struct Undue {
+    pub(crate) status: u16,
+    pub(crate) due: u16,
+    pub(crate) said: String,
 }
 
 impl From<anyhow::Error> for Trouble {
@@ -38,7 +47,8 @@ impl Reply {
     /// Its JSON, where the status is this one.
     pub(crate) fn expect<T: DeserializeOwned>(&self, status: u16) -> anyhow::Result<T> {
         if self.status != status {
-            bail!("the relay answered {} where {status} was due: {}", self.status, String::from_utf8_lossy(&self.body));
+            let said = String::from_utf8_lossy(&self.body).into_owned();
+            return Err(Undue { status: self.status, due: status, said }.into());
         }
         serde_json::from_slice(&self.body).context("a reply is not what it should be")
     }
