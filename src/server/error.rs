@@ -73,7 +73,11 @@ impl ServerError {
         match self {
             Self::Running(_) => 75,
             Self::Database(error) => match error.kind() {
-                OpenErrorKind::Foreign | OpenErrorKind::Newer | OpenErrorKind::Damaged | OpenErrorKind::NotAFile => 65,
+                OpenErrorKind::Foreign
+                | OpenErrorKind::Newer
+                | OpenErrorKind::Older
+                | OpenErrorKind::Damaged
+                | OpenErrorKind::NotAFile => 65,
                 OpenErrorKind::CannotCreate => 73,
                 OpenErrorKind::InUse => 75,
                 OpenErrorKind::NotPermitted => 77,

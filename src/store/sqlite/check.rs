@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, Result as SqlResult};
 
 use super::open;
-use super::refusal::{OpenError, OpenErrorKind, inspect, refused};
+use super::refusal::{OpenError, OpenErrorKind, inspect, older, refused};
 use super::rows::StoredRow;
 use super::values::{blob_or_none, int, uint};
 use crate::protocol::DeviceId;
@@ -38,8 +38,14 @@ pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
     if !inspect(&file)? {
         return Err(OpenError::new(OpenErrorKind::CannotCreate, "there is no database", file.display()));
     }
+    let connection = open::connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| refused(&file, &error))?;
+    // By SQLite, which reads the log along: an upgrade may still be there alone.
+    let found =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| refused(&file, &error))?;
+    if found < open::version() {
+        return Err(older(&file, found));
+    }
     let read = || {
-        let connection = open::connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let snapshot = connection.unchecked_transaction()?;
         let mut report = CheckReport::default();
         structure(&snapshot, &mut report)?;

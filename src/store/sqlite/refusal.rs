@@ -25,6 +25,8 @@ pub enum OpenErrorKind {
     Foreign,
     /// Made by a newer version of this program.
     Newer,
+    /// Made by an older version, where only a relay of this one may bring it up to date.
+    Older,
     /// Shorter than it says, or its structure is broken.
     Damaged,
     /// A directory, or another thing that is no file, stands in its place.
@@ -64,6 +66,9 @@ impl OpenError {
         match self.kind {
             OpenErrorKind::Foreign => "give the relay a data directory of its own (`--data DIR`); this file was left as it is",
             OpenErrorKind::Newer => "run the newer version of restante again, or restore a backup from before it was used",
+            OpenErrorKind::Older => {
+                "start the relay once, or run `restante stats`: that brings it up to date; a backup from before is wise"
+            }
             OpenErrorKind::Damaged => "restore a backup; keep the file and its -wal beside it, they were left as they are",
             OpenErrorKind::NotAFile => "move it away, or give the relay another data directory (`--data DIR`)",
             OpenErrorKind::NotPermitted => {
@@ -131,6 +136,11 @@ pub(super) fn inspect(file: &Path) -> Result<bool> {
 pub(super) fn newer(file: &Path, found: u32) -> OpenError {
     let detail = format!("the database's schema is version {found}, newer than this program's {}", version());
     OpenError::at(OpenErrorKind::Newer, file, detail)
+}
+
+pub(super) fn older(file: &Path, found: u32) -> OpenError {
+    let detail = format!("the database's schema is version {found}, older than this program's {}", version());
+    OpenError::at(OpenErrorKind::Older, file, detail)
 }
 
 pub(super) fn refused(file: &Path, error: &rusqlite::Error) -> OpenError {

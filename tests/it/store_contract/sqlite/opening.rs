@@ -147,6 +147,11 @@ async fn a_check_reads_everything_and_changes_nothing() {
     let report = check(bench.dir()).expect("it can be checked");
     assert_eq!((report.damaged, report.dangling, report.miscounted.len()), (1, 1, 1));
     assert!(!report.good());
+    // One that a relay has still to bring up to date has nothing wrong with it.
+    tamper(bench.dir(), "PRAGMA user_version=1;");
+    let older = check(bench.dir()).expect_err("an older schema");
+    assert_eq!(older.kind(), OpenErrorKind::Older);
+    assert!(older.to_string().contains("version 1, older"), "{older}");
     let empty = tempfile::tempdir().expect("a temporary directory");
     assert!(check(empty.path()).is_err());
     assert!(contents(empty.path()).is_empty());
