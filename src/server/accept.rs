@@ -79,7 +79,7 @@ impl Hall {
     pub(super) async fn drain(&self, deadline: Duration) {
         self.tasks.close();
         for place in self.places().values() {
-            if place.phase.idle_since().is_some() {
+            if place.phase.is_unasked() {
                 place.phase.close();
             }
         }

@@ -29,8 +29,8 @@ struct Shared {
 impl Phase {
     pub(super) fn new(clock: &Clock) -> Self {
         let phase =
-            Self(Arc::new(Shared { phase: AtomicU8::new(HEAD), since: AtomicU64::new(0), close: CancellationToken::new() }));
-        phase.enter(HEAD, clock);
+            Self(Arc::new(Shared { phase: AtomicU8::new(NEW), since: AtomicU64::new(0), close: CancellationToken::new() }));
+        phase.enter(NEW, clock);
         phase
     }
 
@@ -59,9 +59,14 @@ impl Phase {
         self.enter(STREAM, clock);
     }
 
-    /// Since when nothing is being answered on it; none while something is.
+    /// Since when its peer has kept it waiting for a request; none while it does not, or nobody has looked yet whether it does.
     pub(super) fn idle_since(&self) -> Option<u64> {
         matches!(self.current(), HEAD | IDLE).then(|| self.0.since.load(Ordering::SeqCst))
+    }
+
+    /// Whether nothing is being answered on it.
+    pub(super) fn is_unasked(&self) -> bool {
+        matches!(self.current(), NEW | HEAD | IDLE)
     }
 
     /// Ends the connection.
@@ -125,7 +130,7 @@ impl<S> Timed<S> {
         }
         let since = Duration::from_millis(self.phase.0.since.load(Ordering::SeqCst));
         match self.phase.current() {
-            HEAD => Some(since + self.patience.head),
+            NEW | HEAD => Some(since + self.patience.head),
             IDLE => Some(since + self.patience.idle),
             _ => None,
         }
@@ -166,6 +171,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
                 Poll::Ready(result)
             }
             Poll::Pending => {
+                if this.phase.current() == NEW {
+                    // Its head was due since it was accepted.
+                    this.phase.0.phase.store(HEAD, Ordering::SeqCst);
+                }
                 match this.read_deadline() {
                     Some(at) if overdue(&mut this.reading, at, &this.clock, context) => {
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -276,6 +285,8 @@ const IDLE: u8 = 3;
 const STREAM: u8 = 4;
 const PARKING: u8 = 5;
 const PARKED: u8 = 6;
+/// Accepted, and not looked at yet: a request may lie there.
+const NEW: u8 = 7;
 /// A peer that takes nothing for so long is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(15);
 /// How long a closed connection waits for its peer to close too.

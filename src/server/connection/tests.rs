@@ -66,6 +66,22 @@ fn is_late<T>(outcome: Option<io::Result<T>>) -> bool {
     matches!(outcome, Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut)
 }
 
+/// Out of descriptors the relay closes whoever is idle longest. Of a crowd that was accepted in one moment that was the first,
+/// and its request lay there unread.
+#[tokio::test]
+async fn a_connection_is_not_idle_before_somebody_has_looked_for_its_request() {
+    let mut scene = Scene::new(64);
+    scene.advance(1);
+    assert_eq!((scene.phase.idle_since(), scene.phase.is_unasked()), (None, true));
+    scene.peer.write_all(b"G").await.expect("room");
+    assert_eq!(scene.read().and_then(Result::ok), Some(1));
+    assert_eq!(scene.phase.idle_since(), None, "there may be more");
+    assert!(scene.read().is_none());
+    assert_eq!(scene.phase.idle_since(), Some(0), "since it was accepted");
+    scene.phase.busy(&scene.clock);
+    assert_eq!((scene.phase.idle_since(), scene.phase.is_unasked()), (None, false));
+}
+
 #[tokio::test]
 async fn a_head_is_due_in_five_seconds_however_it_drips() {
     let mut scene = Scene::new(64);
