@@ -176,8 +176,9 @@ fn slice(connection: &Connection, reached: (i64, i64), rows: i64) -> Result<Opti
 
 /// More than any body has.
 const BYTES_MAX: u64 = u16::MAX as u64;
-/// Rows of `fresh` from which on a pass begins: some six pages of it.
-const FRESH_MAX: u64 = 1_024;
+/// Rows of `fresh` from which on a pass begins: some thirteen pages of it. Fewer make more passes, each of which writes a page for
+/// nearly every mailbox that was sent to.
+const FRESH_MAX: u64 = 2_048;
 /// Rows that one commit moves, beside its own work: below a millisecond.
 const FILED_A_SLICE: i64 = 256;
 

@@ -37,7 +37,7 @@ pub(super) fn rows(database: &Connection) -> Vec<Row> {
             }
             all.push(Row { table: table.clone(), cells });
         }
-        // A thousand envelopes have to wait before one place is filed; `fresh` is the same table.
+        // Two thousand envelopes have to wait before one place is filed; `fresh` is the same table.
         let seldom = table == "filed";
         assert!(seldom || all.len() > before, "nothing that people did left a row in {table}: it is not searched");
     }

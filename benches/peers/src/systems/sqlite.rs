@@ -109,4 +109,4 @@ const PAGE_BYTES: i32 = 8_192;
 const LOG_PAGES_MAX: i32 = (2 << 20) / PAGE_BYTES;
 const BATCH_MAX: usize = 256;
 /// Rows after which the relay, too, moves their places to the large table.
-const FRESH_MAX: usize = 1_024;
+const FRESH_MAX: usize = 2_048;
