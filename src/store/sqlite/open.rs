@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::refusal::{OpenError, OpenErrorKind, inspect, newer, refused};
+use super::values::uint;
 use super::{Pool, Settings};
 
 type Result<T> = std::result::Result<T, OpenError>;
@@ -216,6 +217,19 @@ fn may_write(dir: &Path, file: &Path) -> Result<()> {
     }
     let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     rustix::fs::access(dir, access).or_else(|error| refuse(dir, error.into()))
+}
+
+/// Pages that sends may fill. To remove is to write, too: an acknowledgement notes in its mailbox's row where numbers go on, the
+/// row grows, and its page may have to be split. All mailboxes' pages are less than a 64th of what their accounts take.
+pub(super) fn pages_for_sends(disk_bytes_max: u64) -> u64 {
+    let pages = disk_bytes_max / PAGE_BYTES;
+    pages - (pages / 64 + 1).min(pages)
+}
+
+/// Pages of the file that hold something.
+pub(super) fn pages_in_use(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages = |pragma: &str| connection.prepare_cached(pragma)?.query_row([], |row| uint(row, 0));
+    Ok(pages("PRAGMA page_count")? - pages("PRAGMA freelist_count")?)
 }
 
 /// The schema's version that this program writes.

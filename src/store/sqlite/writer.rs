@@ -12,7 +12,6 @@ use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::Settings;
 use super::fate::{Fate, Fault};
 use super::log::Log;
 use super::memory::Memory;
@@ -21,6 +20,7 @@ use super::queue::{Queue, Turn};
 use super::routes::Routes;
 use super::slices::{self, Budget};
 use super::values::int;
+use super::{Settings, open};
 use crate::protocol::{DeviceId, TokenHash};
 use crate::store::{CommitListener, Result, StoreError};
 
@@ -97,6 +97,8 @@ pub(super) struct Writer {
     log: Log,
     leftovers: bool,
     filing: Filing,
+    /// Pages in use that sends may lead to; what is left below the cap is for what frees room.
+    pages_max: u64,
     /// Where answers are given: woken from there, a batch's waiters cost one call to the system and not one each.
     runtime: Option<Handle>,
 }
@@ -122,6 +124,7 @@ impl Writer {
             // A crash may have left some.
             leftovers: true,
             filing: Filing::default(),
+            pages_max: open::pages_for_sends(settings.disk_bytes_max),
             runtime: Handle::try_current().ok(),
         }
     }
@@ -250,7 +253,7 @@ impl Writer {
             job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
             // A full database may have rolled everything back without an error of this job's: it must not go on alone.
             if connection.is_autocommit() {
-                return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None));
+                return Err(full());
             }
         }
         if effects.envelopes != 0 || effects.bytes != 0 {
@@ -261,6 +264,9 @@ impl Writer {
             count.execute([effects.envelopes, effects.bytes])?;
         }
         self.filing.step(connection, effects.placed)?;
+        if effects.placed > 0 && open::pages_in_use(connection)? > self.pages_max {
+            return Err(full());
+        }
         #[cfg(feature = "sabotage")]
         if effects.envelopes > 0 && crate::sabotage::on("answer_before_commit") {
             jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
@@ -283,6 +289,11 @@ impl Writer {
         self.log.end();
         std::mem::forget(self.connection);
     }
+}
+
+/// What SQLite says where there is no room.
+fn full() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
 }
 
 fn answer_all(jobs: Vec<Box<dyn Job>>, committed: &Result<()>) {

@@ -66,6 +66,27 @@ async fn futures_join<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     done.into_iter().flatten().collect()
 }
 
+/// To remove is to write, too: where a mailbox's row grew by an acknowledgement its page had to be split, and a database that sends
+/// had filled to its last page had none for that. It takes three full pages of mailboxes, since neighbours give each other room.
+#[tokio::test]
+async fn sends_leave_what_acknowledging_needs_however_many_mailboxes_there_are() {
+    let bench = Bench::with(Kind::Sqlite, |settings| settings.disk_bytes_max = 12 << 20);
+    let mut people = Vec::new();
+    for name in 0..250 {
+        people.push(bench.account(name, 10).await);
+    }
+    let mut sent = 0;
+    while bench.store.enqueue(people[(sent % 250) as usize].send(sent)).await == Ok(queued()) {
+        sent += 1;
+    }
+    assert!(sent > 250, "{sent}: each mailbox has something");
+    assert_eq!(bench.store.enqueue(people[0].send(sent)).await, Err(StoreError::Full));
+    for device in people.iter().flat_map(|person| &person.devices) {
+        assert_eq!(bench.store.ack(*device, vec![Seq(1)], None, NOW).await, Ok(Acked::Removed(1)));
+    }
+    assert_eq!(bench.send(people[0].send(sent)).await, queued(), "and there is room again");
+}
+
 #[tokio::test]
 async fn a_damaged_row_is_never_delivered_and_holds_nobody_up() {
     for harm in [
