@@ -102,17 +102,16 @@ fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: 
          WHERE tokens.hash = ?1",
     )?;
     let known = known.query_row([new.hash.as_bytes()], |row| Ok((item(row)?, row.get::<_, i64>(6)?, row.get::<_, bool>(7)?)));
-    if let Some((known, known_owner, deleted)) = known.optional()? {
-        if !deleted && known.expires_at.is_none_or(|expires_at| now < expires_at) {
-            let same = known_owner == owner
-                && known.kind == new.kind
-                && known.expires_at.map(int) == new.expires_at.map(int)
-                && known.envelopes_max.map(int) == new.envelopes_max.map(int)
-                && known.uses_left == new.uses_left;
-            return Ok(if same { TokenAdded::Added } else { TokenAdded::Taken });
-        }
-        // Nobody sees this one any more; it only waits to be removed.
-        slices::delete_token(tx, new.hash)?;
+    let known = known.optional()?;
+    if let Some((known, known_owner, false)) = &known
+        && known.expires_at.is_none_or(|expires_at| now < expires_at)
+    {
+        let same = *known_owner == owner
+            && known.kind == new.kind
+            && known.expires_at.map(int) == new.expires_at.map(int)
+            && known.envelopes_max.map(int) == new.envelopes_max.map(int)
+            && known.uses_left == new.uses_left;
+        return Ok(if same { TokenAdded::Added } else { TokenAdded::Taken });
     }
     let mut count = connection.prepare_cached(
         "SELECT count(*)
@@ -121,6 +120,10 @@ fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: 
     )?;
     if count.query_row([owner, int(now)], |row| uint(row, 0))? >= tokens_max {
         return Ok(TokenAdded::TooMany);
+    }
+    if known.is_some() {
+        // Nobody sees that one any more; it only waits to be removed.
+        slices::delete_token(tx, new.hash)?;
     }
     entries::add_token(connection, owner, new)?;
     tx.effects.tokens.push(new.hash);

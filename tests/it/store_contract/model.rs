@@ -207,7 +207,9 @@ impl Pair {
 
 fn run(shares: bool, set: impl Fn(&mut Settings)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let by_hand = Config::default().cases;
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { by_hand } else { CASES };
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&vec(op(), 1..60), |ops| {
         runtime.block_on(async {
             let mut pair = Pair::new(&set, shares).await;
@@ -246,5 +248,5 @@ fn a_writer_that_forgets_every_mailbox_agrees_with_the_model() {
 
 /// So short that a few steps of the clock reach past it.
 const HELD_SECS: u64 = 24 * 3_600;
-/// Enough to meet every pair of neighbouring operations many times.
+/// Enough to meet every pair of neighbouring operations many times; `PROPTEST_CASES` asks for more.
 const CASES: u32 = 32;

@@ -14,6 +14,7 @@ on_every_store! {
     only_the_owner_revokes
     a_route_ends_with_its_expiry
     an_expired_tokens_hash_may_be_registered_again
+    a_refused_token_changes_nothing
 }
 
 fn item(number: u16) -> TokenItem {
@@ -124,4 +125,15 @@ async fn an_expired_tokens_hash_may_be_registered_again(kind: Kind) {
     assert_eq!(bench.store.add_token(bob.account, item(1), 9, NOW + DAY - 1).await, Ok(TokenAdded::Taken));
     assert_eq!(bench.store.add_token(bob.account, item(1), 9, NOW + DAY).await, Ok(TokenAdded::Added));
     assert_eq!(bench.store.route(token(1, 1), NOW).await.expect("answered").expect("there").account, bob.account);
+}
+
+/// An expired token was deleted before its account was found to be full, and the refusal committed that.
+async fn a_refused_token_changes_nothing(kind: Kind) {
+    let bench = Bench::new(kind);
+    let alice = bench.account(1, 1).await;
+    let short = TokenItem { expires_at: Some(NOW + DAY), ..item(1) };
+    assert_eq!(bench.store.add_token(alice.account, short, 2, NOW).await, Ok(TokenAdded::Added));
+    assert_eq!(bench.store.add_token(alice.account, item(2), 2, NOW + DAY).await, Ok(TokenAdded::Added));
+    assert_eq!(bench.store.add_token(alice.account, item(1), 2, NOW + DAY).await, Ok(TokenAdded::TooMany));
+    assert_eq!(bench.store.totals().await.expect("answered").tokens, 3, "the expired one still waits for the purge");
 }
