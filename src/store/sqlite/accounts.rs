@@ -131,6 +131,7 @@ fn register(tx: &mut Tx<'_>, new: &NewList, pass: Option<Hash>, pass_needed: boo
         )?;
         spend.execute([pass.as_bytes()])?;
     }
+    tx.effects.adds = true;
     let id = entries::add_account(tx.connection, new)?;
     for entry in &new.list.entries {
         entries::add_device(tx.connection, id, entry, now)?;

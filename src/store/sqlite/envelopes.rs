@@ -126,6 +126,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
         mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
         tx.effects.envelopes += 1;
         tx.effects.placed += 1;
+        tx.effects.adds = true;
         tx.effects.bytes += int(bytes);
         tx.effects.woken.push(envelope.device);
     }

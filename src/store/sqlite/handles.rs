@@ -105,6 +105,7 @@ fn put(
                  VALUES (?1, ?2, ?3)",
             )?;
             insert.execute((hash.as_bytes(), owner, record))?;
+            tx.effects.adds = true;
         }
     }
     Ok(HandlePut::Done)

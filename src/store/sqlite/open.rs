@@ -219,9 +219,10 @@ fn may_write(dir: &Path, file: &Path) -> Result<()> {
     rustix::fs::access(dir, access).or_else(|error| refuse(dir, error.into()))
 }
 
-/// Pages that sends may fill. To remove is to write, too: an acknowledgement notes in its mailbox's row where numbers go on, the
-/// row grows, and its page may have to be split. All mailboxes' pages are less than a 64th of what their accounts take.
-pub(super) fn pages_for_sends(disk_bytes_max: u64) -> u64 {
+/// Pages that sends, newcomers, tokens, handles and slots may fill. To remove is to write, too: an acknowledgement notes in its
+/// mailbox's row where numbers go on, the row grows, and its page may have to be split. All mailboxes' pages are less than a 64th
+/// of what their accounts take.
+pub(super) fn pages_to_fill(disk_bytes_max: u64) -> u64 {
     let pages = disk_bytes_max / PAGE_BYTES;
     pages - (pages / 64 + 1).min(pages)
 }

@@ -90,6 +90,7 @@ fn put(
                  VALUES (?1, ?2, 1, ?3)",
             )?;
             insert.execute((owner, slot.as_bytes(), content))?;
+            tx.effects.adds = true;
             Ok(SlotPut::Done(1))
         }
         (SlotCondition::Version(expected), Some(version)) if expected == version => {
@@ -100,6 +101,7 @@ fn put(
             )?;
             update.execute((owner, slot.as_bytes(), int(version + 1), content))?;
             tx.effects.deleted = true;
+            tx.effects.adds = true;
             Ok(SlotPut::Done(version + 1))
         }
         _ => Ok(SlotPut::Changed),

@@ -126,6 +126,7 @@ fn add_token(tx: &mut Tx<'_>, account: &AccountId, new: &TokenItem, tokens_max: 
         slices::delete_token(tx, new.hash)?;
     }
     entries::add_token(connection, owner, new)?;
+    tx.effects.adds = true;
     tx.effects.tokens.push(new.hash);
     Ok(TokenAdded::Added)
 }

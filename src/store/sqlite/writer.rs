@@ -39,6 +39,8 @@ pub(super) struct Effects {
     /// Accounts and tokens whose routes changed.
     pub(super) accounts: Vec<i64>,
     pub(super) tokens: Vec<TokenHash>,
+    /// Somebody wants room: refused where only the room is left that giving it back takes.
+    pub(super) adds: bool,
     /// Rows of `fresh` added.
     pub(super) placed: u64,
     /// Rows of envelopes added, less those removed, and their bodies' bytes.
@@ -97,7 +99,7 @@ pub(super) struct Writer {
     log: Log,
     leftovers: bool,
     filing: Filing,
-    /// Pages in use that sends may lead to; what is left below the cap is for what frees room.
+    /// Pages in use that what adds may lead to; what is left below the cap is for what frees room.
     pages_max: u64,
     /// Where answers are given: woken from there, a batch's waiters cost one call to the system and not one each.
     runtime: Option<Handle>,
@@ -124,7 +126,7 @@ impl Writer {
             // A crash may have left some.
             leftovers: true,
             filing: Filing::default(),
-            pages_max: open::pages_for_sends(settings.disk_bytes_max),
+            pages_max: open::pages_to_fill(settings.disk_bytes_max),
             runtime: Handle::try_current().ok(),
         }
     }
@@ -264,7 +266,7 @@ impl Writer {
             count.execute([effects.envelopes, effects.bytes])?;
         }
         self.filing.step(connection, effects.placed)?;
-        if effects.placed > 0 && open::pages_in_use(connection)? > self.pages_max {
+        if effects.adds && open::pages_in_use(connection)? > self.pages_max {
             return Err(full());
         }
         #[cfg(feature = "sabotage")]

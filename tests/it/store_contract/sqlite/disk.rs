@@ -3,12 +3,12 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex};
 
-use restante::protocol::Seq;
 use restante::protocol::envelopes::Gap;
+use restante::protocol::{Seq, SlotId};
 use restante::store::sqlite::check;
-use restante::store::{Acked, StoreError};
+use restante::store::{Acked, SlotCondition, StoreError};
 
-use crate::support::bench::{Bench, Kind, NOW, body, queued};
+use crate::support::bench::{Bench, Kind, NOW, Person, body, queued};
 use crate::support::files::{raw, tamper};
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn futures_join<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
 /// To remove is to write, too: where a mailbox's row grew by an acknowledgement its page had to be split, and a database that sends
 /// had filled to its last page had none for that. It takes three full pages of mailboxes, since neighbours give each other room.
 #[tokio::test]
-async fn sends_leave_what_acknowledging_needs_however_many_mailboxes_there_are() {
+async fn what_acknowledging_needs_is_left_however_many_mailboxes_there_are() {
     let bench = Bench::with(Kind::Sqlite, |settings| settings.disk_bytes_max = 12 << 20);
     let mut people = Vec::new();
     for name in 0..250 {
@@ -81,6 +81,12 @@ async fn sends_leave_what_acknowledging_needs_however_many_mailboxes_there_are()
     }
     assert!(sent > 250, "{sent}: each mailbox has something");
     assert_eq!(bench.store.enqueue(people[0].send(sent)).await, Err(StoreError::Full));
+    // Nobody else takes it either.
+    let newcomer = Person::new(251, 10);
+    assert_eq!(bench.store.register(newcomer.list(), None, false, NOW).await, Err(StoreError::Full));
+    let account = people[0].account;
+    let added = bench.store.put_slot(account, SlotId([1; 32]), SlotCondition::New, vec![1; 65_536], 1).await;
+    assert_eq!(added, Err(StoreError::Full));
     for device in people.iter().flat_map(|person| &person.devices) {
         assert_eq!(bench.store.ack(*device, vec![Seq(1)], None, NOW).await, Ok(Acked::Removed(1)));
     }
