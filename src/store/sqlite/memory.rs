@@ -49,7 +49,7 @@ pub(super) struct Mailbox {
     knocks: u64,
     waiting: BTreeMap<u64, Held>,
     tags: HashSet<Tag>,
-    shares: HashMap<u64, Share>,
+    shares: HashMap<ShareName, Share>,
     /// The highest seq of the gap not yet acknowledged; 0 when there is none.
     pub(super) gap_through: u64,
     counted: usize,
@@ -62,7 +62,7 @@ pub(super) struct Held {
     pub(super) bytes: u64,
     /// It came by a knock token, and has no place in the mailbox's own limits.
     knock: bool,
-    share: Option<u64>,
+    share: Option<ShareName>,
 }
 
 #[derive(Default)]
@@ -177,7 +177,7 @@ impl Mailbox {
         if count > limits.envelopes_max || total > limits.bytes_max {
             return false;
         }
-        let share = self.shares.get(&share_of(token));
+        let share = self.shares.get(&share_of(token, false));
         let (envelopes, share_bytes) = share.map_or((0, 0), |share| (share.envelopes, share.bytes));
         envelopes < envelopes_max.unwrap_or(u64::MAX)
             && envelopes < limits.envelopes_max - count
@@ -186,7 +186,7 @@ impl Mailbox {
 
     /// Whether one more knock fits: into the room that knocks have, and into its token's part of that.
     pub(super) fn has_room_to_knock(&self, token: &TokenHash, envelopes_max: Option<u64>, limits: MailboxLimits) -> bool {
-        let of_token = self.shares.get(&share_of(token)).map_or(0, |share| share.envelopes);
+        let of_token = self.shares.get(&share_of(token, true)).map_or(0, |share| share.envelopes);
         self.knocks < limits.knocks_max && of_token < limits.knocks_token_max.min(envelopes_max.unwrap_or(u64::MAX))
     }
 
@@ -218,10 +218,11 @@ impl Mailbox {
 
     /// An envelope is stored.
     pub(super) fn add(&mut self, seq: u64, tag: Tag, bytes: u64, token: &TokenHash, knock: bool) {
-        let share = self.shares.entry(share_of(token)).or_default();
+        let name = share_of(token, knock);
+        let share = self.shares.entry(name).or_default();
         share.envelopes += 1;
         share.bytes += bytes;
-        self.hold(seq, Held { tag, bytes, knock, share: Some(share_of(token)) });
+        self.hold(seq, Held { tag, bytes, knock, share: Some(name) });
     }
 
     /// An envelope is gone; gives what was known of it.
@@ -303,10 +304,13 @@ impl Repeats {
     }
 }
 
-/// A share's name: hashes are uniform, and only an account's own tokens can meet in its mailboxes.
-fn share_of(token: &TokenHash) -> u64 {
+/// The head of a token's hash, and whether it is of its knocks: a hash that expired may come back as a token of another kind.
+type ShareName = (u64, bool);
+
+/// Hashes are uniform, and only an account's own tokens can meet in its mailboxes.
+fn share_of(token: &TokenHash, knock: bool) -> ShareName {
     let (head, _) = token.as_bytes().split_first_chunk::<8>().expect("a hash has 32 bytes");
-    u64::from_be_bytes(*head)
+    (u64::from_be_bytes(*head), knock)
 }
 
 /// Seqs reserved by one update of a mailbox's row; as many are skipped when the writer's memory of it is lost, at most.

@@ -14,6 +14,7 @@ on_every_store! {
     a_knock_token_takes_as_many_ids_as_it_has_uses
     a_use_is_taken_once_where_only_some_devices_had_room
     uses_belong_to_what_a_token_is
+    what_was_knocked_with_counts_for_no_contact
 }
 
 fn knock(number: u16, uses: Option<u64>) -> TokenItem {
@@ -151,4 +152,16 @@ async fn uses_belong_to_what_a_token_is(kind: Kind) {
     for other in [knock(1, Some(2)), knock(1, None), TokenItem { kind: TokenKind::Contact, ..knock(1, Some(3)) }] {
         assert_eq!(bench.store.add_token(alice.account, other, 10, NOW).await, Ok(TokenAdded::Taken));
     }
+}
+
+/// A hash that expired came back as a contact's token, and its knocks that still waited took that one's places.
+async fn what_was_knocked_with_counts_for_no_contact(kind: Kind) {
+    let bench = Bench::new(kind);
+    let alice = bench.account(1, 1).await;
+    add(&bench, &alice, knock(1, None)).await;
+    assert_eq!(bench.send(alice.send_by(token(1, 1), 1, 100)).await, queued());
+    assert_eq!(bench.store.revoke_tokens(alice.account, vec![token(1, 1)]).await, Ok(1));
+    bench.token(&alice, token(1, 1), TokenKind::Contact, None, Some(1)).await;
+    assert_eq!(bench.send(alice.send_by(token(1, 1), 2, 100)).await, queued());
+    assert_eq!(bench.send(alice.send_by(token(1, 1), 3, 100)).await, Enqueued::AllFull, "one of its own");
 }
