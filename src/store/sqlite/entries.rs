@@ -26,10 +26,14 @@ pub(super) fn add_account(connection: &Connection, new: &NewList) -> Result<i64>
     Ok(connection.last_insert_rowid())
 }
 
-/// Gives the number of the device's mailbox, which is empty.
-pub(super) fn add_device(connection: &Connection, account: i64, entry: &DeviceEntry, now: u64) -> Result<i64> {
-    let mut mailbox = connection.prepare_cached("INSERT INTO mailboxes DEFAULT VALUES")?;
-    mailbox.execute([])?;
+/// Gives the number of the device's mailbox, which is empty: above `last`, and above every one that is there.
+pub(super) fn add_device(connection: &Connection, account: i64, entry: &DeviceEntry, last: i64, now: u64) -> Result<i64> {
+    let mut mailbox = connection.prepare_cached(
+        "INSERT INTO mailboxes (id)
+         SELECT max(coalesce(max(id), 0), ?1) + 1
+         FROM mailboxes",
+    )?;
+    mailbox.execute([last])?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO devices (mailbox, account, device, sealing_key, seen_week)
          VALUES (?1, ?2, ?3, ?4, ?5)",

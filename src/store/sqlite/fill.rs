@@ -44,7 +44,7 @@ impl Fill {
         let add = || {
             let account = entries::add_account(&self.connection, new)?;
             entries::add_token(&self.connection, account, token)?;
-            new.list.entries.iter().try_fold(0, |_, entry| entries::add_device(&self.connection, account, entry, now))
+            new.list.entries.iter().try_fold(0, |_, entry| entries::add_device(&self.connection, account, entry, 0, now))
         };
         self.done(add())
     }

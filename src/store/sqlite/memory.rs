@@ -23,6 +23,8 @@ pub(super) struct Memory {
     held: usize,
     held_max: usize,
     touched: Vec<i64>,
+    /// The last mailbox that this process made: `repeats` knows mailboxes by their numbers, so none is given again.
+    pub(super) last_mailbox: i64,
     pub(super) repeats: Repeats,
     pub(super) limits: MailboxLimits,
 }
@@ -78,6 +80,7 @@ impl Memory {
             held: 0,
             held_max: settings.mailbox_cache_max,
             touched: Vec::new(),
+            last_mailbox: 0,
             repeats: Repeats { secs: settings.repeats_secs, max: settings.repeats_max, ..Repeats::default() },
             limits: MailboxLimits {
                 envelopes_max: settings.mailbox_envelopes_max,

@@ -3,10 +3,10 @@
 use restante::protocol::envelopes::Gap;
 use restante::protocol::tokens::TokenKind;
 use restante::protocol::{DeviceId, Seq};
-use restante::store::{Acked, Enqueued};
+use restante::store::{Acked, Enqueued, Successor};
 
 use super::on_every_store;
-use crate::support::bench::{Bench, DAY, Kind, NOW, body, queued, token};
+use crate::support::bench::{Bench, DAY, Kind, NOW, body, device_id, queued, token};
 
 on_every_store! {
     what_was_sent_waits_in_order_until_it_is_acknowledged
@@ -16,6 +16,7 @@ on_every_store! {
     pages_go_by_count_bytes_and_after
     a_repeat_is_stored_once_while_it_waits_across_a_restart_too
     a_repeat_after_the_acknowledgement_is_known_for_its_time
+    a_newcomers_mailbox_knows_nothing_of_a_removed_devices
     the_oldest_repeats_go_first_when_there_are_too_many
     a_token_holds_at_most_what_is_still_free
     a_tokens_bytes_are_at_most_the_free_bytes
@@ -365,4 +366,23 @@ async fn an_unknown_device_has_nothing(kind: Kind) {
     let page = bench.waiting(nobody, NOW).await;
     assert!(page.envelopes.is_empty() && page.drained && page.gap.is_none());
     assert_eq!(bench.store.ack(nobody, vec![Seq(1)], None, NOW).await, Ok(Acked::Removed(0)));
+}
+
+/// The newest mailbox's number was given again once it was removed, and what had been acknowledged there counted as a repeat
+/// here: accepted, and stored nowhere.
+async fn a_newcomers_mailbox_knows_nothing_of_a_removed_devices(kind: Kind) {
+    let bench = Bench::new(kind);
+    let alice = bench.account(1, 2).await;
+    assert_eq!(bench.send(alice.send(1)).await, queued());
+    assert_eq!(bench.store.ack(alice.devices[1], vec![Seq(1)], None, NOW).await, Ok(Acked::Removed(1)));
+    let fewer = alice.next(&alice.devices[..1]);
+    bench.store.replace_list(fewer.list(), Successor::Next, NOW).await.expect("replaced");
+    // The removed device's rows are gone, its mailbox's among them.
+    bench.purge(NOW, 0, NOW).await;
+    let newcomer = device_id(1, 9);
+    let more = fewer.next(&[alice.devices[0], newcomer]);
+    bench.store.replace_list(more.list(), Successor::Next, NOW).await.expect("replaced");
+    assert_eq!(bench.send(more.send(1)).await, queued());
+    assert_eq!(bench.seqs(newcomer, NOW).await.len(), 1);
+    assert_eq!(bench.seqs(alice.devices[0], NOW).await.len(), 1, "a repeat there");
 }
