@@ -74,7 +74,7 @@ impl Device {
     /// A token may hold as much of a mailbox as is still free.
     pub(super) fn has_room(&self, token: u8, size: usize, knock: bool, envelopes_max: Option<u64>) -> bool {
         let stored = |size: usize| (size + WRAPPED) as u64;
-        let of_token = || self.held.iter().filter(|held| held.share && held.token == token);
+        let of_token = || self.held.iter().filter(|held| held.share && held.token == token && held.knock == knock);
         let envelopes = of_token().count() as u64;
         if envelopes_max.is_some_and(|max| envelopes >= max) {
             return false;
