@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use toml::Value;
@@ -87,7 +88,7 @@ pub struct Loaded {
 
 /// Gathers and checks. Reports every unknown key and every check that failed, not the first alone.
 pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
-    let mut settings = defaults();
+    let mut settings = DEFAULTS.clone();
     let mut problems = Vec::new();
     let file = sources.file.or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.exists()));
     if let Some(path) = &file {
@@ -115,13 +116,13 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
 }
 
 /// Every key with its default, in the order of `relay.toml`.
-fn defaults() -> Vec<Setting> {
+static DEFAULTS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     entries(DEFAULT_TEXT)
         .expect("the compiled-in relay.toml is TOML, as a test shows")
         .into_iter()
         .map(|(key, value, _)| Setting { key, value, source: Source::Default })
         .collect()
-}
+});
 
 /// Keys, values and places of a TOML text, in its order. A key outside a section has no dot.
 fn entries(text: &str) -> Result<Vec<(String, Value, Range<usize>)>, toml::de::Error> {
@@ -295,9 +296,9 @@ mod tests {
     #[test]
     fn the_compiled_in_file_says_what_the_types_default_to() {
         assert_eq!(toml::from_str::<Config>(DEFAULT_TEXT), Ok(Config::default()));
-        assert_eq!(assemble(&defaults()), Ok(Config::default()));
+        assert_eq!(assemble(&DEFAULTS), Ok(Config::default()));
         let all: toml::Table = toml::from_str(&toml::to_string(&Config::default()).expect("a table")).expect("its text");
         let keys = all.values().filter_map(Value::as_table).map(toml::Table::len).sum::<usize>();
-        assert_eq!(defaults().len(), keys, "relay.toml lacks a key, or has one too many");
+        assert_eq!(DEFAULTS.len(), keys, "relay.toml lacks a key, or has one too many");
     }
 }
