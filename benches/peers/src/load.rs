@@ -19,6 +19,11 @@ pub(crate) trait Client: Send {
     /// The next request, whole.
     fn request(&mut self) -> &[u8];
 
+    /// Requests, one after another, that make up what is counted and timed.
+    fn steps(&self) -> usize {
+        1
+    }
+
     /// Looks for the acknowledgement in what came since the request; gives where it ends, or none while it is not whole.
     /// Whatever else a server may say before it is part of it. A refusal is an error.
     fn acknowledged(&mut self, bytes: &[u8]) -> anyhow::Result<Option<usize>>;
@@ -39,7 +44,7 @@ pub(crate) struct Outcome {
     pub(crate) system_cores: Option<f64>,
 }
 
-/// Loads for a time. Every connection begins with one request that does not count: what is made at the first use of a
+/// Loads for a time. Every connection begins with one of what is counted that does not count: what is made at the first use of a
 /// mailbox is made then.
 pub(crate) fn drive(
     runtime: &Runtime,
@@ -88,13 +93,17 @@ async fn run(
     length: Duration,
 ) -> anyhow::Result<Vec<u32>> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-    ask(&mut stream, &mut *client, &mut buffer).await?;
+    for _ in 0..client.steps() {
+        ask(&mut stream, &mut *client, &mut buffer).await?;
+    }
     barrier.wait().await;
     let began = Instant::now();
     let mut times = Vec::new();
     while began.elapsed() < length {
         let asked = Instant::now();
-        ask(&mut stream, &mut *client, &mut buffer).await?;
+        for _ in 0..client.steps() {
+            ask(&mut stream, &mut *client, &mut buffer).await?;
+        }
         times.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     Ok(times)

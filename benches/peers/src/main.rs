@@ -218,7 +218,7 @@ fn report(args: &Args, machine: &Machine, threads: usize, subjects: &[Subject], 
 }
 
 const NOT_MEASURED: [&str; 4] = [
-    "receiving: only sends, each acknowledged",
+    "receiving by many at once from one mailbox; pages of more than one",
     "replication, clusters, several nodes",
     "TLS, a network, other machines",
     "other sizes of bodies, more than one request in flight on a connection",

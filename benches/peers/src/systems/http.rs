@@ -19,6 +19,11 @@ pub(super) fn post(at: SocketAddr, path: &str, session: Option<&str>, body: &imp
     Ok([head.into_bytes(), body].concat())
 }
 
+/// A GET, whole.
+pub(super) fn get(at: SocketAddr, path: &str, session: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {session}\r\n\r\n").into_bytes()
+}
+
 /// A whole reply: its status, where its body begins and where it ends; none while it is not whole.
 pub(super) fn reply(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
@@ -32,12 +37,18 @@ pub(super) fn reply(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>>
     Ok((bytes.len() >= whole).then_some((status, end + 4, whole)))
 }
 
+/// A whole reply's body and where it ends; none while it is not whole, an error where it has another status.
+pub(super) fn expect(bytes: &[u8], status: u16) -> anyhow::Result<Option<(&[u8], usize)>> {
+    let Some((found, begin, end)) = reply(bytes)? else { return Ok(None) };
+    ensure!(found == status, "answered {found}: {}", String::from_utf8_lossy(&bytes[begin..end]));
+    Ok(Some((&bytes[begin..end], end)))
+}
+
 /// Asks once, before the load.
 pub(super) fn ask<T: DeserializeOwned>(wire: &mut Wire, status: u16, request: &[u8]) -> anyhow::Result<T> {
     wire.say(request)?;
-    wire.hear(|bytes| {
-        let Some((found, begin, end)) = reply(bytes)? else { return Ok(None) };
-        ensure!(found == status, "answered {found}: {}", String::from_utf8_lossy(&bytes[begin..end]));
-        Ok(Some((serde_json::from_slice(&bytes[begin..end])?, end)))
+    wire.hear(|bytes| match expect(bytes, status)? {
+        Some((body, end)) => Ok(Some((serde_json::from_slice(body)?, end))),
+        None => Ok(None),
     })
 }

@@ -38,6 +38,15 @@ pub(crate) trait Peer {
     fn start(&self, place: &Place) -> anyhow::Result<Running>;
 }
 
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// A send.
+    Send,
+    /// A send, and its taking: everything that waits is read, up to a page of a hundred, and removed.
+    Through,
+}
+
 /// What a sender knows once it has been answered.
 pub(crate) struct Acknowledged {
     /// Whether it is on the disk (fsync or fdatasync), so that a power cut leaves it there.
@@ -85,21 +94,29 @@ impl Turns {
         self.next = (self.next + 1) % self.requests.len();
         &mut self.requests[self.next]
     }
+
+    /// The one of which the turn is.
+    fn current(&self) -> usize {
+        self.next
+    }
 }
 
 /// All of them, in the order in which they are shown.
 pub(crate) fn all(restante: &Path, nostr: Option<&Path>) -> Vec<Box<dyn Peer>> {
     vec![
-        Box::new(restante::Restante(restante.to_owned())),
+        Box::new(restante::Restante(restante.to_owned(), Errand::Send)),
         Box::new(restante::Bare(restante.to_owned())),
         Box::new(sqlite::Sqlite),
-        Box::new(redis::Redis),
-        Box::new(postgres::Postgres),
+        Box::new(redis::Redis(Errand::Send)),
+        Box::new(postgres::Postgres(Errand::Send)),
         Box::new(rabbitmq::RabbitMq::Classic),
         Box::new(rabbitmq::RabbitMq::Quorum),
         Box::new(nats::Nats),
         Box::new(mosquitto::Mosquitto),
         Box::new(nostr::Nostr(nostr.map(PathBuf::from))),
+        Box::new(restante::Restante(restante.to_owned(), Errand::Through)),
+        Box::new(redis::Redis(Errand::Through)),
+        Box::new(postgres::Postgres(Errand::Through)),
     ]
 }
 

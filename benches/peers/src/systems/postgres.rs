@@ -1,17 +1,20 @@
 //! PostgreSQL as a queue: a row for each envelope, taken with `SKIP LOCKED`.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 
 use super::wire::Wire;
-use super::{Acknowledged, Peer, Running, Share, Turns, body, said};
+use super::{Acknowledged, Errand, Peer, Running, Share, Turns, body, said};
 use crate::child::{Place, free_port, program};
 use crate::load::Client;
 
-pub(super) struct Postgres;
+pub(super) struct Postgres(pub(super) Errand);
 
 impl Peer for Postgres {
     fn name(&self) -> &'static str {
-        "PostgreSQL"
+        match self.0 {
+            Errand::Send => "PostgreSQL",
+            Errand::Through => "PostgreSQL, taken too",
+        }
     }
 
     fn version(&self) -> anyhow::Result<String> {
@@ -21,8 +24,15 @@ impl Peer for Postgres {
     }
 
     fn settings(&self) -> &'static str {
-        "defaults (fsync, synchronous_commit), max_connections 300; a prepared INSERT and its commit, one table with an index \
-         by mailbox, as a queue that is read with SKIP LOCKED has it"
+        match self.0 {
+            Errand::Send => {
+                "defaults (fsync, synchronous_commit), max_connections 300; a prepared INSERT and its commit, one table with an \
+                 index by mailbox, as a queue that is read with SKIP LOCKED has it"
+            }
+            Errand::Through => {
+                "the same; then one statement and its commit that reads up to 100 of the mailbox with SKIP LOCKED and deletes them"
+            }
+        }
     }
 
     fn acknowledged(&self) -> Acknowledged {
@@ -50,13 +60,16 @@ impl Peer for Postgres {
             wire.say(&message(b'Q', &[statement.as_bytes(), b"\0"].concat()))?;
             ready(&mut wire)?;
         }
+        let errand = self.0;
         let connect = move |share: Share| {
             let mut wire = greet(at)?;
-            // Of an int4 and a bytea.
+            // Of an int4 and a bytea, and of an int4.
             let insert = b"insert\0INSERT INTO queue (mailbox, body) VALUES ($1, $2)\0\0\x02\0\0\0\x17\0\0\0\x11";
-            wire.say(&[message(b'P', insert), message(b'S', b"")].concat())?;
+            let take = [b"take\0", TAKE.as_bytes(), b"\0\0\x01\0\0\0\x17"].concat();
+            wire.say(&[message(b'P', insert), message(b'P', &take), message(b'S', b"")].concat())?;
             ready(&mut wire)?;
-            Ok((wire.done()?, Box::new(Inserts(Turns::new(share, insert_into))) as Box<dyn Client>))
+            let (inserts, takes) = (Turns::new(share, insert_into), share.mailboxes().map(take_from).collect());
+            Ok((wire.done()?, Box::new(Queue { errand, inserts, takes, taking: false }) as Box<dyn Client>))
         };
         Ok(Running::Server { children: vec![child], connect: Box::new(connect) })
     }
@@ -71,22 +84,23 @@ fn greet(at: std::net::SocketAddr) -> anyhow::Result<Wire> {
 }
 
 fn ready(wire: &mut Wire) -> anyhow::Result<()> {
-    wire.hear(|bytes| Ok(answered(bytes)?.map(|end| ((), end))))
+    wire.hear(|bytes| Ok(answered(bytes)?.map(|(_, end)| ((), end))))
 }
 
 fn message(kind: u8, rest: &[u8]) -> Vec<u8> {
     [&[kind], (rest.len() as u32 + 4).to_be_bytes().as_slice(), rest].concat()
 }
 
-/// Where the answer ends: with `ReadyForQuery`, whatever came before it.
-fn answered(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
-    let mut begin = 0;
+/// How many rows an answer has, and where it ends: with `ReadyForQuery`, whatever came before it.
+fn answered(bytes: &[u8]) -> anyhow::Result<Option<(usize, usize)>> {
+    let (mut begin, mut rows) = (0, 0);
     while let Some(head) = bytes.get(begin..begin + 5) {
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
         let Some(rest) = bytes.get(begin + 5..begin + 1 + length) else { return Ok(None) };
         begin += 1 + length;
         match head[0] {
-            b'Z' => return Ok(Some(begin)),
+            b'D' => rows += 1,
+            b'Z' => return Ok(Some((rows, begin))),
             b'E' => bail!("answered {}", String::from_utf8_lossy(rest).replace('\0', " ")),
             _ => {}
         }
@@ -94,7 +108,13 @@ fn answered(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     Ok(None)
 }
 
-struct Inserts(Turns);
+struct Queue {
+    errand: Errand,
+    inserts: Turns,
+    /// By mailbox, as the inserts.
+    takes: Vec<Vec<u8>>,
+    taking: bool,
+}
 
 /// Bind, execute and sync, in the binary formats.
 fn insert_into(mailbox: usize) -> Vec<u8> {
@@ -105,16 +125,32 @@ fn insert_into(mailbox: usize) -> Vec<u8> {
     [message(b'B', &bind), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat()
 }
 
-impl Client for Inserts {
+fn take_from(mailbox: usize) -> Vec<u8> {
+    let formats = b"\0take\0\0\x01\0\x01\0\x01\0\0\0\x04";
+    // The answer's formats: binary, all of them.
+    let bind = [formats.as_slice(), &(mailbox as u32).to_be_bytes(), b"\0\x01\0\x01"].concat();
+    [message(b'B', &bind), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat()
+}
+
+impl Client for Queue {
     fn request(&mut self) -> &[u8] {
-        self.0.next()
+        if self.taking { &self.takes[self.inserts.current()] } else { self.inserts.next() }
+    }
+
+    fn steps(&self) -> usize {
+        if self.errand == Errand::Through { 2 } else { 1 }
     }
 
     fn acknowledged(&mut self, bytes: &[u8]) -> anyhow::Result<Option<usize>> {
-        answered(bytes)
+        let Some((rows, end)) = answered(bytes)? else { return Ok(None) };
+        ensure!(!self.taking || rows > 0, "what was inserted is not there");
+        self.taking = self.errand == Errand::Through && !self.taking;
+        Ok(Some(end))
     }
 }
 
+const TAKE: &str = "DELETE FROM queue WHERE id IN \
+     (SELECT id FROM queue WHERE mailbox = $1 ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED) RETURNING id, body";
 const USER: &str = "bench";
 /// Where Debian keeps what `pg_ctlcluster` calls.
 const BINARIES: [&str; 4] =

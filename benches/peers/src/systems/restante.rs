@@ -7,28 +7,32 @@ use std::path::PathBuf;
 use ::restante::crypto::{exchange, random, sign};
 use ::restante::protocol::accounts::{DeviceEntry, RegisterReply, RegisterRequest};
 use ::restante::protocol::auth::{ChallengeReply, ChallengeRequest, LoginReply, LoginRequest, Proof};
-use ::restante::protocol::envelopes::{ListName, Sealed, SendRequest};
+use ::restante::protocol::envelopes::{AckReply, AckRequest, ListName, Sealed, SendRequest};
 use ::restante::protocol::tokens::{AddTokenReply, AddTokenRequest, TokenKind};
 use ::restante::protocol::{
-    AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, ListKey, ListKeyCertificate, SealingKey,
+    AccountId, Bytes, DeliveryToken, DeviceId, DeviceList, EnvelopeId, Hash, ListKey, ListKeyCertificate, SealingKey, Seq,
     Signature, SignedList,
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
+use serde::Deserialize;
 
 use super::wire::Wire;
-use super::{Acknowledged, MAILBOXES, Peer, Running, Share, Turns, body, http, said};
+use super::{Acknowledged, Errand, MAILBOXES, Peer, Running, Share, Turns, body, http, said};
 use crate::child::{Place, Started};
 use crate::load::Client;
 
 /// The relay.
-pub(super) struct Restante(pub(super) PathBuf);
+pub(super) struct Restante(pub(super) PathBuf, pub(super) Errand);
 
 /// The framework alone.
 pub(super) struct Bare(pub(super) PathBuf);
 
 impl Peer for Restante {
     fn name(&self) -> &'static str {
-        "restante"
+        match self.1 {
+            Errand::Send => "restante",
+            Errand::Through => "restante, taken too",
+        }
     }
 
     fn version(&self) -> anyhow::Result<String> {
@@ -36,8 +40,13 @@ impl Peer for Restante {
     }
 
     fn settings(&self) -> &'static str {
-        "defaults (SQLite, synchronous=FULL; on loopback no rate limit applies); POST /v1/envelopes, an account of one device \
-         for each mailbox"
+        match self.1 {
+            Errand::Send => {
+                "defaults (SQLite, synchronous=FULL; on loopback no rate limit applies); POST /v1/envelopes, an account of one \
+                 device for each mailbox"
+            }
+            Errand::Through => "the same; then GET /v1/envelopes, and POST /v1/envelopes/ack through the last of its page",
+        }
     }
 
     fn acknowledged(&self) -> Acknowledged {
@@ -52,9 +61,18 @@ impl Peer for Restante {
         let at = listening(&mut child)?;
         let mut wire = Wire::dial(at)?;
         let mailboxes = (0..MAILBOXES).map(|_| register(&mut wire, at)).collect::<anyhow::Result<Vec<_>>>()?;
+        let errand = self.1;
         let connect = move |share: Share| {
-            let request = |number: usize| http::post(at, "/v1/envelopes", None, &mailboxes[number]);
-            Ok((Wire::dial(at)?.done()?, Box::new(Sends::new(share, request)?) as Box<dyn Client>))
+            let request = |number: usize| http::post(at, "/v1/envelopes", None, &mailboxes[number].1);
+            let sends = Sends::new(share, request)?;
+            let client: Box<dyn Client> = match errand {
+                Errand::Send => Box::new(sends),
+                Errand::Through => {
+                    let sessions = share.mailboxes().map(|number| mailboxes[number].0.clone()).collect();
+                    Box::new(Through { at, sends, sessions, step: Step::Send, request: Vec::new() })
+                }
+            };
+            Ok((Wire::dial(at)?.done()?, client))
         };
         Ok(Running::Server { children: vec![child], connect: Box::new(connect) })
     }
@@ -125,11 +143,71 @@ impl Client for Sends {
     }
 
     fn acknowledged(&mut self, bytes: &[u8]) -> anyhow::Result<Option<usize>> {
-        match http::reply(bytes)? {
-            Some((202, _, end)) => Ok(Some(end)),
-            Some((status, begin, end)) => bail!("answered {status}: {}", String::from_utf8_lossy(&bytes[begin..end])),
-            None => Ok(None),
-        }
+        Ok(http::expect(bytes, 202)?.map(|(_, end)| end))
+    }
+}
+
+/// A send; what waits then; its acknowledgement.
+struct Through {
+    at: SocketAddr,
+    sends: Sends,
+    /// By mailbox, as the sends.
+    sessions: Vec<String>,
+    step: Step,
+    request: Vec<u8>,
+}
+
+enum Step {
+    Send,
+    Read,
+    Acknowledge(Seq),
+}
+
+/// As much of a page as its reader needs.
+#[derive(Deserialize)]
+struct Page {
+    envelopes: Vec<Waiting>,
+}
+
+#[derive(Deserialize)]
+struct Waiting {
+    seq: Seq,
+}
+
+impl Client for Through {
+    fn request(&mut self) -> &[u8] {
+        let session = &self.sessions[self.sends.turns.current()];
+        self.request = match self.step {
+            Step::Send => return self.sends.request(),
+            Step::Read => http::get(self.at, "/v1/envelopes", session),
+            Step::Acknowledge(through) => {
+                let request = AckRequest { seqs: None, through: Some(through) };
+                http::post(self.at, "/v1/envelopes/ack", Some(session), &request).expect("it serializes")
+            }
+        };
+        &self.request
+    }
+
+    fn steps(&self) -> usize {
+        3
+    }
+
+    fn acknowledged(&mut self, bytes: &[u8]) -> anyhow::Result<Option<usize>> {
+        let status = if matches!(self.step, Step::Send) { 202 } else { 200 };
+        let Some((body, end)) = http::expect(bytes, status)? else { return Ok(None) };
+        self.step = match self.step {
+            Step::Send => Step::Read,
+            Step::Read => {
+                let page: Page = serde_json::from_slice(body)?;
+                Step::Acknowledge(page.envelopes.last().context("what was sent is not there")?.seq)
+            }
+            Step::Acknowledge(_) => {
+                let AckReply { removed } = serde_json::from_slice(body)?;
+                ensure!(removed > 0, "nothing was removed");
+                Step::Send
+            }
+        };
+        Ok(Some(end))
     }
 }
 
@@ -138,8 +216,8 @@ fn send(device: DeviceId, token: DeliveryToken) -> SendRequest {
     SendRequest { token, id: NO_ID, list: LIST, sealed, expires_in: None, live: None }
 }
 
-/// An account of one device with a contact token, and a send to it.
-fn register(relay: &mut Wire, at: SocketAddr) -> anyhow::Result<SendRequest> {
+/// An account of one device with a contact token: its session, and a send to it.
+fn register(relay: &mut Wire, at: SocketAddr) -> anyhow::Result<(String, SendRequest)> {
     let (account_key, list_key, key) = (sign::KeyPair::generate(), sign::KeyPair::generate(), sign::KeyPair::generate());
     let (account, device) = (AccountId(account_key.public()), DeviceId(key.public()));
     let sealing_key = SealingKey(exchange::KeyPair::generate().public());
@@ -177,7 +255,7 @@ fn register(relay: &mut Wire, at: SocketAddr) -> anyhow::Result<SendRequest> {
         AddTokenRequest { hash: token.hash(), kind: TokenKind::Contact, expires_at: None, envelopes_max: None, uses: None };
     let session = login.session.encode();
     let _: AddTokenReply = http::ask(relay, 200, &http::post(at, "/v1/tokens", Some(&session), &request)?)?;
-    Ok(send(device, token))
+    Ok((session, send(device, token)))
 }
 
 /// The list that every account registers.
