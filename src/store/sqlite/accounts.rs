@@ -134,7 +134,7 @@ fn register(tx: &mut Tx<'_>, new: &NewList, pass: Option<Hash>, pass_needed: boo
     tx.effects.adds = true;
     let id = entries::add_account(tx.connection, new)?;
     for entry in &new.list.entries {
-        tx.memory.last_mailbox = entries::add_device(tx.connection, id, entry, tx.memory.last_mailbox, now)?;
+        entries::add_device(tx.connection, id, entry, tx.memory.gone_max, now)?;
     }
     Ok(Registered::Created)
 }
@@ -191,7 +191,7 @@ fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> Sq
         rekey.execute((entry.device.as_bytes(), entry.sealing_key.as_bytes()))?;
     }
     for entry in added {
-        tx.memory.last_mailbox = entries::add_device(tx.connection, current.id, entry, tx.memory.last_mailbox, now)?;
+        entries::add_device(tx.connection, current.id, entry, tx.memory.gone_max, now)?;
     }
     tx.effects.accounts.push(current.id);
     Ok(Replaced::Done { removed })

@@ -26,14 +26,14 @@ pub(super) fn add_account(connection: &Connection, new: &NewList) -> Result<i64>
     Ok(connection.last_insert_rowid())
 }
 
-/// Gives the number of the device's mailbox, which is empty: above `last`, and above every one that is there.
-pub(super) fn add_device(connection: &Connection, account: i64, entry: &DeviceEntry, last: i64, now: u64) -> Result<i64> {
+/// Gives the number of the device's mailbox, which is empty: above `gone_max`, and above every one that is there.
+pub(super) fn add_device(connection: &Connection, account: i64, entry: &DeviceEntry, gone_max: i64, now: u64) -> Result<i64> {
     let mut mailbox = connection.prepare_cached(
         "INSERT INTO mailboxes (id)
          SELECT max(coalesce(max(id), 0), ?1) + 1
          FROM mailboxes",
     )?;
-    mailbox.execute([last])?;
+    mailbox.execute([gone_max])?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO devices (mailbox, account, device, sealing_key, seen_week)
          VALUES (?1, ?2, ?3, ?4, ?5)",

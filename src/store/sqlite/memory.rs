@@ -23,8 +23,8 @@ pub(super) struct Memory {
     held: usize,
     held_max: usize,
     touched: Vec<i64>,
-    /// The last mailbox that this process made: `repeats` knows mailboxes by their numbers, so none is given again.
-    pub(super) last_mailbox: i64,
+    /// The highest number of a mailbox that is gone: `repeats` knows mailboxes by their numbers, so none is given again.
+    pub(super) gone_max: i64,
     pub(super) repeats: Repeats,
     pub(super) limits: MailboxLimits,
 }
@@ -80,7 +80,7 @@ impl Memory {
             held: 0,
             held_max: settings.mailbox_cache_max,
             touched: Vec::new(),
-            last_mailbox: 0,
+            gone_max: 0,
             repeats: Repeats { secs: settings.repeats_secs, max: settings.repeats_max, ..Repeats::default() },
             limits: MailboxLimits {
                 envelopes_max: settings.mailbox_envelopes_max,
@@ -105,6 +105,11 @@ impl Memory {
 
     /// The mailbox is gone.
     pub(super) fn drop_mailbox(&mut self, id: i64) {
+        self.gone_max = self.gone_max.max(id);
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: i64) {
         if let Some(mailbox) = self.mailboxes.pop(&id) {
             self.held -= mailbox.counted;
         }
@@ -113,7 +118,7 @@ impl Memory {
     /// A batch, or a part of it, is undone: what it touched is no longer known.
     pub(super) fn undo(&mut self) {
         for id in std::mem::take(&mut self.touched) {
-            self.drop_mailbox(id);
+            self.forget(id);
         }
     }
 
