@@ -71,7 +71,7 @@ struct Rung {
 
 #[rustfmt::skip]
 const RUNGS: &[Rung] = &[
-    Rung { name: "model", run: model::run, count: 100, sabotages: &["seq_reused", "foreign_ack"] },
+    Rung { name: "model", run: model::run, count: 200, sabotages: &["seq_reused", "foreign_ack"] },
     Rung { name: "kill", run: kill::run, count: 50, sabotages: &["answer_before_commit", "seq_reused", "foreign_ack"] },
     Rung { name: "fault", run: fault::run, count: 6, sabotages: &["answer_before_commit"] },
     Rung { name: "power", run: power::run, count: 2_000, sabotages: &["synchronous_normal"] },
