@@ -99,7 +99,7 @@ pub(super) struct Writer {
     log: Log,
     leftovers: bool,
     filing: Filing,
-    /// Pages in use that what adds may lead to; what is left below the cap is for what frees room.
+    /// Pages in use up to which anything may be added; what is left below the cap is for what frees room.
     pages_max: u64,
     /// Where answers are given: woken from there, a batch's waiters cost one call to the system and not one each.
     runtime: Option<Handle>,
