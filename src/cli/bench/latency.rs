@@ -51,6 +51,8 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
             while let Some(ended) = receivers.try_join_next() {
                 ended??;
             }
+            receivers.shutdown().await;
+            together(online.len(), |number| empty(relay.at.clone(), online[number].clone())).await?;
             report(&post, count, length, names, &mut section);
         }
     }
@@ -123,6 +125,18 @@ async fn by_poll(at: Address, online: Online, post: Arc<Post>) -> anyhow::Result
         for envelope in page.envelopes {
             post.arrived(&online.device, envelope, came);
         }
+        let _: AckReply = connection.expect(200, &request).await?;
+    }
+}
+
+/// Takes what was delivered and not acknowledged any more when its receiver was stopped: the next round would not know it.
+async fn empty(at: Address, online: Online) -> anyhow::Result<()> {
+    let mut connection = Connection::new(&at);
+    let session = Some(&online.session);
+    loop {
+        let page: ReceiveReply = connection.expect(200, &at.get("/v1/envelopes", session)).await?;
+        let Some(last) = page.envelopes.last() else { return Ok(()) };
+        let request = at.post("/v1/envelopes/ack", session, &AckRequest { seqs: None, through: Some(last.seq) });
         let _: AckReply = connection.expect(200, &request).await?;
     }
 }
