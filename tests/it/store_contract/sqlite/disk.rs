@@ -4,11 +4,12 @@ use std::io::{Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex};
 
 use restante::protocol::envelopes::Gap;
-use restante::protocol::{Seq, SlotId};
+use restante::protocol::tokens::{TokenItem, TokenKind};
+use restante::protocol::{HandleHash, Seq, SlotId};
 use restante::store::sqlite::check;
-use restante::store::{Acked, SlotCondition, StoreError};
+use restante::store::{Acked, HandlePut, SlotCondition, StoreError, TokenAdded};
 
-use crate::support::bench::{Bench, Kind, NOW, Person, body, queued};
+use crate::support::bench::{Bench, DAY, Kind, NOW, Person, body, queued, token};
 use crate::support::files::{raw, tamper};
 
 #[tokio::test]
@@ -87,6 +88,29 @@ async fn what_acknowledging_needs_is_left_however_many_mailboxes_there_are() {
     let account = people[0].account;
     let added = bench.store.put_slot(account, SlotId([1; 32]), SlotCondition::New, vec![1; 65_536], 1).await;
     assert_eq!(added, Err(StoreError::Full));
+    let handle = async |name: u8| {
+        let account = people[usize::from(name)].account;
+        bench.store.put_handle(account, HandleHash([name; 32]), vec![name; 1_024], NOW + DAY, NOW).await
+    };
+    let mut name = 0;
+    let refused = loop {
+        match handle(name).await {
+            Ok(put) => assert_eq!(put, HandlePut::Done),
+            Err(refused) => break refused,
+        }
+        name += 1;
+    };
+    assert_eq!(refused, StoreError::Full);
+    let token = async |number: u16| {
+        let (hash, kind) = (token(255, number), TokenKind::Contact);
+        let item = TokenItem { hash, kind, expires_at: None, envelopes_max: None, used: false, uses_left: None };
+        bench.store.add_token(account, item, u64::MAX, NOW).await
+    };
+    let mut number = 0;
+    while token(number).await == Ok(TokenAdded::Added) {
+        number += 1;
+    }
+    assert_eq!(token(number).await, Err(StoreError::Full));
     for device in people.iter().flat_map(|person| &person.devices) {
         assert_eq!(bench.store.ack(*device, vec![Seq(1)], None, NOW).await, Ok(Acked::Removed(1)));
     }
