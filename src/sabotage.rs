@@ -6,6 +6,7 @@
 //! | `answer_before_commit` | sends are answered while their commit is still to come | `store::sqlite::writer` |
 //! | `synchronous_normal` | a commit does not wait for the disk | `store::sqlite::open` |
 //! | `no_secure_delete` | deleted rows stay in their pages | `store::sqlite::open` |
+//! | `residue_left` | rows that SQLite moved stay in their former pages | `store::sqlite::residue` |
 //! | `seq_reused` | a mailbox that is loaded goes on behind what waits | `store::sqlite::memory` |
 //! | `foreign_ack` | an acknowledgement goes to the mailbox made before | `store::sqlite::envelopes` |
 //! | `checksum_unchecked` | a row is delivered as it lies there | `store::sqlite::rows` |

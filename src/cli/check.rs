@@ -43,5 +43,6 @@ fn table(report: &CheckReport) -> Vec<(&'static str, String)> {
         ("broken structure", list(&report.broken)),
         ("rows that point at nothing", report.dangling.to_string()),
         ("counters that are wrong", list(&report.miscounted)),
+        ("pages with bytes of moved rows", report.residue.to_string()),
     ]
 }

@@ -59,6 +59,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     gone(&plan.dir, &waiting).context("after the expiry")?;
     relay.stop()?;
     ensure!(find(&plan.dir, &marks)?.is_empty(), "something came back when the relay stopped");
+    place.check()?;
     Ok(Outcome::Held(
         marks.len() as u64,
         format!(

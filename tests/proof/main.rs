@@ -76,7 +76,7 @@ const RUNGS: &[Rung] = &[
     Rung { name: "fault", run: fault::run, count: 6, sabotages: &["answer_before_commit"] },
     Rung { name: "power", run: power::run, count: 2_000, sabotages: &["synchronous_normal"] },
     Rung { name: "disk", run: disk::run, count: 1, sabotages: &["answer_before_commit"] },
-    Rung { name: "erasure", run: erasure::run, count: 600, sabotages: &["no_secure_delete"] },
+    Rung { name: "erasure", run: erasure::run, count: 600, sabotages: &["no_secure_delete", "residue_left"] },
     Rung { name: "races", run: races::run, count: 3, sabotages: &["foreign_ack"] },
     Rung { name: "rot", run: rot::run, count: 1_000, sabotages: &["checksum_unchecked"] },
     Rung { name: "upgrade", run: upgrade::run, count: 10, sabotages: &["upgrade_in_pieces"] },

@@ -136,10 +136,12 @@ impl Place {
         serde_json::from_slice(&output.stdout).context("a command of the operator's said no JSON")
     }
 
-    /// The database of a stopped relay is whole.
+    /// The database of a relay that was stopped in order is whole, and nothing of rows that were moved is left in it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let code = self.operator(&["check"])?;
         ensure!(code == 0, "`restante check` ended with {code}");
+        let residue = &self.told(&["check", "--json"])?["residue"];
+        ensure!(*residue == 0, "bytes of rows that were moved are left in {residue} pages");
         Ok(())
     }
 

@@ -37,11 +37,13 @@ impl Log {
         open::log_pages() > 0 || self.truncate_by.is_some()
     }
 
-    /// What is due after a commit.
+    /// Content was deleted so long ago that it is to be truncated now.
+    pub(super) fn is_truncation_due(&self) -> bool {
+        self.truncate_by.is_some_and(|by| Instant::now() >= by)
+    }
+
+    /// What is due after a commit, but for truncation.
     pub(super) fn tend(&mut self, connection: &Connection) -> Result<()> {
-        if self.truncate_by.is_some_and(|by| Instant::now() >= by) {
-            return self.truncate(connection);
-        }
         let pages = open::log_pages();
         if self.mover.under_way() {
             if pages >= self.move_at {

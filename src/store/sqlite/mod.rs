@@ -25,6 +25,7 @@ mod places;
 mod purge;
 mod queue;
 mod refusal;
+mod residue;
 mod roster;
 mod routes;
 mod rows;
@@ -56,6 +57,7 @@ use fate::Fate;
 use log::Log;
 use mover::Mover;
 use queue::{Lane, Queue};
+use residue::Residue;
 use routes::Routes;
 use writer::{Tx, Writer};
 
@@ -139,7 +141,9 @@ impl SqliteStore {
         let listener = Arc::new(OnceLock::new());
         let file = open::file(&settings.dir);
         let log = Log::new(Mover::start(&file, &fate)?, &fate);
-        let writer = Writer::new(connection, log, &settings, &queue, &fate, &routes, &listener);
+        let residue = Residue::new(&open::log_file(&file))
+            .map_err(|error| OpenError::new(OpenErrorKind::CannotCreate, "the log could not be opened", &error))?;
+        let writer = Writer::new(connection, log, residue, &settings, &queue, &fate, &routes, &listener);
         let thread = std::thread::Builder::new()
             .name("restante-writer".into())
             .spawn(move || writer.run())

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::refusal::{OpenError, OpenErrorKind, inspect, newer, refused};
 use super::values::uint;
-use super::{Pool, Settings};
+use super::{Pool, Settings, residue};
 
 type Result<T> = std::result::Result<T, OpenError>;
 
@@ -40,6 +40,7 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Pool)> {
 /// The writing connection alone.
 pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
     assert!(rusqlite::version_number() >= SQLITE_VERSION_MIN, "this build's SQLite has the WAL-reset fault");
+    const { assert!(option_env!("LIBSQLITE3_FLAGS").is_some(), "build where .cargo/config.toml says how SQLite is compiled") };
     make_dir(&settings.dir)?;
     let file = file(&settings.dir);
     if !inspect(&file)? {
@@ -51,7 +52,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
     }
     may_write(&settings.dir, &file)?;
     let refuse = |error: rusqlite::Error| refused(&file, &error);
-    let mut connection = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refuse)?;
+    let mut connection = connect_writer(&file).map_err(refuse)?;
     upgrade(&mut connection, &file)?;
     let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)).map_err(refuse)?;
     if mode != "wal" {
@@ -61,6 +62,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
     let writer_only = format!("PRAGMA wal_autocheckpoint=0; PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-65536;");
     connection.execute_batch(&writer_only).map_err(refuse)?;
     // What a crash left in the log, deleted content among it.
+    residue::clear_left(&connection, &log_file(&file)).map_err(refuse)?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refuse)?;
     // The log has its name now, and that must outlive a power cut as what is in it does: SQLite syncs the directory with its
     // first commit, and passes over a failure.
@@ -80,6 +82,13 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
 pub(super) fn open_mover(file: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.query_row("PRAGMA user_version", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// The connection that `residue` writes pages by, which SQLite's defensive mode forbids.
+fn connect_writer(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     Ok(connection)
 }
 
@@ -169,7 +178,7 @@ fn create(dir: &Path, file: &Path) -> Result<()> {
 }
 
 fn make_schema(file: &Path) -> rusqlite::Result<()> {
-    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = connect_writer(file)?;
     // Neither can change once there is a table.
     connection.execute_batch(&format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL;"))?;
     connection.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
@@ -181,6 +190,7 @@ fn make_schema(file: &Path) -> rusqlite::Result<()> {
          COMMIT;",
         version()
     ))?;
+    residue::clear_left(&connection, &log_file(file))?;
     // Into the file, and the log away: asked for, because closing does the same and says nothing of a failure. A file whose
     // schema was left in a log of another name would be filled, and refused at the next start.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -197,6 +207,9 @@ fn upgrade(connection: &mut Connection, file: &Path) -> Result<()> {
     let missing = UPGRADES.iter().skip(found as usize).copied().collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
+    }
+    if found < VERSION_WITHOUT_RESIDUE {
+        residue::clear_all(connection).map_err(refuse)?;
     }
     let steps = missing.join("\n");
     #[cfg(feature = "sabotage")]
@@ -268,7 +281,10 @@ const UPGRADES: &[&str] = &[
     include_str!("upgrades/006.sql"),
     include_str!("upgrades/007.sql"),
     include_str!("upgrades/008.sql"),
+    include_str!("upgrades/009.sql"),
 ];
+/// Earlier ones left rows that SQLite had moved in their former pages.
+const VERSION_WITHOUT_RESIDUE: u32 = 9;
 /// Before 3.51.3 a checkpoint beside a write could corrupt the file.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a checkpoint waits for a reader, and so the writer stands still at most.

@@ -17,6 +17,7 @@ use super::log::Log;
 use super::memory::Memory;
 use super::places::Filing;
 use super::queue::{Queue, Turn};
+use super::residue::Residue;
 use super::routes::Routes;
 use super::slices::{self, Budget};
 use super::values::int;
@@ -98,6 +99,7 @@ pub(super) struct Writer {
     // After the connection: see `mover`.
     log: Log,
     leftovers: bool,
+    residue: Residue,
     filing: Filing,
     /// Pages in use up to which anything may be added; what is left below the cap is for what frees room.
     pages_max: u64,
@@ -109,6 +111,7 @@ impl Writer {
     pub(super) fn new(
         connection: Connection,
         log: Log,
+        residue: Residue,
         settings: &Settings,
         queue: &Arc<Queue>,
         fate: &Arc<Fate>,
@@ -125,6 +128,7 @@ impl Writer {
             log,
             // A crash may have left some.
             leftovers: true,
+            residue,
             filing: Filing::default(),
             pages_max: open::pages_to_fill(settings.disk_bytes_max),
             runtime: Handle::try_current().ok(),
@@ -137,7 +141,7 @@ impl Writer {
             let (mut batch, truncations) = match self.queue.next(self.patience()) {
                 Turn::Work(batch, truncations) => (batch, truncations),
                 Turn::Idle => (Vec::new(), Vec::new()),
-                Turn::Closed if self.leftovers => (Vec::new(), Vec::new()),
+                Turn::Closed if self.leftovers || self.residue.any() => (Vec::new(), Vec::new()),
                 Turn::Closed => break,
             };
             let idle = batch.is_empty() && !self.leftovers;
@@ -163,7 +167,7 @@ impl Writer {
         if self.leftovers {
             return Some(Duration::ZERO);
         }
-        self.log.holds_anything().then_some(GAP)
+        (self.log.holds_anything() || self.residue.any()).then_some(GAP)
     }
 
     /// One batch with its answers, a slice of what was left behind, and what is due of the log.
@@ -181,7 +185,13 @@ impl Writer {
             });
             self.commit_batch(&mut vec![slice])?;
         }
-        if truncate || idle { self.log.truncate(&self.connection) } else { self.log.tend(&self.connection) }
+        if !(truncate || idle || self.log.is_truncation_due()) {
+            return self.log.tend(&self.connection);
+        }
+        if self.residue.any() {
+            self.commit_batch(&mut Vec::new())?;
+        }
+        self.log.truncate(&self.connection)
     }
 
     /// Commits the jobs together and answers them. When that fails for lack of room, each gets a transaction of its own, so
@@ -195,7 +205,7 @@ impl Writer {
                     Some(runtime) => drop(runtime.spawn(async move { answer_all(batch, &Ok(())) })),
                     None => answer_all(batch, &Ok(())),
                 }
-                return Ok(());
+                return self.look();
             }
             Err(error) => self.fate.judge(&error),
         };
@@ -215,8 +225,14 @@ impl Writer {
                 return outcome;
             }
             answer_all(alone, &outcome);
+            self.look()?;
         }
         Ok(())
+    }
+
+    /// At what the last commit wrote.
+    fn look(&mut self) -> Result<()> {
+        self.residue.look(open::log_pages()).map_err(|error| self.fate.fail(format!("the log could not be read: {error}")))
     }
 
     /// One transaction: all or nothing, and the listener told when all.
@@ -229,12 +245,14 @@ impl Writer {
         if let Err(error) = outcome {
             self.memory.undo();
             self.filing.undo();
+            self.residue.undo();
             if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
                 self.connection.execute_batch("ROLLBACK")?;
             }
             return Err(error);
         }
         self.memory.settle();
+        self.residue.settle();
         self.leftovers |= effects.leftovers;
         if effects.deleted {
             self.log.note_deletion();
@@ -269,6 +287,7 @@ impl Writer {
         if effects.adds && open::pages_in_use(connection)? > self.pages_max {
             return Err(full());
         }
+        self.residue.clear(connection)?;
         #[cfg(feature = "sabotage")]
         if effects.envelopes > 0 && crate::sabotage::on("answer_before_commit") {
             jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));

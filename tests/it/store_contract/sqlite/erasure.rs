@@ -35,7 +35,56 @@ async fn no_byte_of_what_was_acknowledged_stays() {
     marks.retain(|mark| mark.ends_with(b">") && mark[6..14].iter().all(u8::is_ascii_digit));
     assert_eq!(marks, (0..300).filter(|id| !gone(id)).map(mark).collect());
     bench.store.close().await;
-    assert!(check(bench.dir()).expect("it can be checked").good());
+    let report = check(bench.dir()).expect("it can be checked");
+    assert!(report.good() && report.residue == 0, "{report:?}");
+}
+
+/// The test above fell about once in sixty runs: a row that SQLite had moved to another page, where it was then deleted and
+/// overwritten, still stood in its former one.
+#[tokio::test]
+async fn a_row_that_was_moved_leaves_nothing_where_it_was() {
+    let (bench, alice) = filled().await;
+    // One by one, so that pages empty slowly and what is left in them is put together.
+    for id in (0..300).filter(|id| id % 5 > 0) {
+        bench.store.ack(alice.devices[0], vec![Seq(id + 1)], None, NOW).await.expect("acknowledged");
+    }
+    bench.store.purged(NOW).await.expect("truncated");
+    assert_eq!(residue(&bench), 0);
+    bench.store.close().await;
+    assert_eq!(residue(&bench), 0);
+}
+
+#[tokio::test]
+async fn what_a_killed_or_an_older_relay_left_of_moved_rows_is_cleared_at_the_start() {
+    for older in [false, true] {
+        let (mut bench, _) = filled().await;
+        bench.store.close().await;
+        let left = raw(&bench.dir().join("restante.db"));
+        left.execute_batch("PRAGMA wal_autocheckpoint=0; DELETE FROM envelopes WHERE id % 20 > 0;").expect("the SQL runs");
+        assert!(residue(&bench) > 0, "there is something to clear");
+        if older {
+            left.execute_batch("PRAGMA user_version=8; PRAGMA wal_checkpoint(TRUNCATE);").expect("the SQL runs");
+        }
+        bench.open_again();
+        bench.store.close().await;
+        assert_eq!(residue(&bench), 0, "older: {older}");
+        drop(left);
+    }
+}
+
+/// 300 envelopes, seven to a page.
+async fn filled() -> (Bench, Person) {
+    let bench = Bench::new(Kind::Sqlite);
+    let alice = bench.account(1, 1).await;
+    for id in 0..300 {
+        bench.send(alice.send(id)).await;
+    }
+    (bench, alice)
+}
+
+/// Pages with bytes of rows that were moved from them.
+fn residue(bench: &Bench) -> u64 {
+    check(bench.dir()).expect("it can be checked").residue
 }
 
 #[tokio::test]

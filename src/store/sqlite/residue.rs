@@ -1,0 +1,316 @@
+//! What SQLite leaves of a row that it moved, and how that is cleared.
+//!
+//! `secure_delete` overwrites a row where it stands. Where SQLite spreads rows anew over neighbouring pages, it leaves in a page
+//! what no longer belongs to it, in the unallocated region between the cell pointers and the cells; a row that moved so is
+//! overwritten in its new place alone once it is deleted. So after each commit the writer looks at the pages in the log, and
+//! with the next one it writes those with such residue again, without it; no log is truncated before.
+//!
+//! The formats are those of <https://sqlite.org/fileformat2.html>, sections 1.6, 1.8 and 4. That nothing in an unallocated
+//! region means anything to SQLite is what makes this safe: a page that was cleared and one that was not are the same page.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
+
+use super::open::PAGE_BYTES;
+
+/// The pages with residue that were seen in the log and are still to be cleared: of one commit's pages some.
+pub(super) struct Residue {
+    log: File,
+    /// Of the log's header: others whenever it starts over.
+    salts: [u8; 8],
+    /// Frames looked at since then.
+    seen: u64,
+    pages: BTreeSet<u32>,
+    /// There was no room: the next commit goes without, so that what frees room needs no more than its own.
+    put_off: bool,
+    frames: Vec<u8>,
+}
+
+impl Residue {
+    /// Of a log that is there.
+    pub(super) fn new(log: &Path) -> io::Result<Self> {
+        Ok(Self {
+            log: File::open(log)?,
+            salts: [0; 8],
+            seen: 0,
+            pages: BTreeSet::new(),
+            put_off: false,
+            frames: Vec::new(),
+        })
+    }
+
+    /// Looks at what a commit added to the log, which holds so many frames now.
+    pub(super) fn look(&mut self, frames: u64) -> io::Result<()> {
+        if frames == 0 {
+            return Ok(());
+        }
+        let mut header = [0; HEADER_BYTES];
+        self.log.read_exact_at(&mut header, 0)?;
+        if header[16..24] != self.salts {
+            self.salts.copy_from_slice(&header[16..24]);
+            self.seen = 0;
+        }
+        while self.seen < frames {
+            let count = (frames - self.seen).min(FRAMES_AT_ONCE);
+            self.frames.resize(count as usize * FRAME_BYTES, 0);
+            self.log.read_exact_at(&mut self.frames, HEADER_BYTES as u64 + self.seen * FRAME_BYTES as u64)?;
+            let pages = self.frames.chunks_exact(FRAME_BYTES).map(|frame| frame.split_at(FRAME_HEADER_BYTES));
+            let pages = pages.filter(|(_, page)| unallocated(page).is_some_and(|region| !is_zero(&page[region])));
+            self.pages.extend(pages.map(|(header, _)| u32::from_be_bytes([header[0], header[1], header[2], header[3]])));
+            self.seen += count;
+        }
+        Ok(())
+    }
+
+    /// Something is to be cleared.
+    pub(super) fn any(&self) -> bool {
+        !self.pages.is_empty()
+    }
+
+    /// Clears what is known, in the transaction that is open.
+    pub(super) fn clear(&self, connection: &Connection) -> SqlResult<()> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::on("residue_left") {
+            return Ok(());
+        }
+        if self.put_off {
+            return Ok(());
+        }
+        self.pages.iter().try_for_each(|page| clear_page(connection, *page))
+    }
+
+    /// That transaction was committed.
+    pub(super) fn settle(&mut self) {
+        if !std::mem::take(&mut self.put_off) {
+            self.pages.clear();
+        }
+    }
+
+    /// It was undone.
+    pub(super) fn undo(&mut self) {
+        self.put_off = true;
+    }
+}
+
+/// Clears what a process that was killed left in a log, which is not to be truncated before.
+pub(super) fn clear_left(connection: &Connection, log: &Path) -> SqlResult<()> {
+    let unreadable = |error: io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    let mut left = Residue::new(log).map_err(unreadable)?;
+    let bytes = left.log.metadata().map_err(unreadable)?.len();
+    // Frames of an earlier round among them are of pages that were looked at then.
+    left.look(bytes.saturating_sub(HEADER_BYTES as u64) / FRAME_BYTES as u64).map_err(unreadable)?;
+    if !left.any() {
+        return Ok(());
+    }
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    left.clear(connection)?;
+    connection.execute_batch("COMMIT")
+}
+
+/// Clears all pages of a database that a version wrote which left them so.
+pub(super) fn clear_all(connection: &Connection) -> SqlResult<()> {
+    let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    for begin in (1..=pages).step_by(PAGES_AT_ONCE) {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let end = begin.saturating_add(PAGES_AT_ONCE as u32 - 1).min(pages);
+        (begin..=end).try_for_each(|page| clear_page(connection, page))?;
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(())
+}
+
+/// How many pages of a database have residue.
+pub(super) fn count(connection: &Connection) -> SqlResult<u64> {
+    let mut pages = connection.prepare("SELECT pgno, data FROM sqlite_dbpage")?;
+    let mut pages = pages.query([])?;
+    let mut count = 0;
+    while let Some(row) = pages.next()? {
+        let page = row.get_ref(1)?.as_blob()?;
+        let dirty = unallocated(page).is_some_and(|region| !is_zero(&page[region]));
+        count += u64::from(dirty && is_tree(connection, row.get(0)?)?);
+    }
+    Ok(count)
+}
+
+fn clear_page(connection: &Connection, number: u32) -> SqlResult<()> {
+    let mut read = connection.prepare_cached(
+        "SELECT data
+         FROM sqlite_dbpage
+         WHERE pgno = ?1",
+    )?;
+    // Gone, if the file has become shorter.
+    let Some(mut page) = read.query_row([number], |row| row.get::<_, Vec<u8>>(0)).optional()? else { return Ok(()) };
+    let Some(region) = unallocated(&page) else { return Ok(()) };
+    if is_zero(&page[region.clone()]) || !is_tree(connection, number)? {
+        return Ok(());
+    }
+    page[region].fill(0);
+    let mut write = connection.prepare_cached(
+        "UPDATE sqlite_dbpage
+         SET data = ?2
+         WHERE pgno = ?1",
+    )?;
+    write.execute((number, page))?;
+    Ok(())
+}
+
+/// By the pointer map, which names what each page is: the bytes of an overflow page may look like anything.
+fn is_tree(connection: &Connection, number: u32) -> SqlResult<bool> {
+    // The first page has no entry; nothing that is ever deleted stands in the schema.
+    let Some(map) = map_of(number).filter(|map| *map != number) else { return Ok(false) };
+    let mut read = connection.prepare_cached(
+        "SELECT substr(data, ?2, 1)
+         FROM sqlite_dbpage
+         WHERE pgno = ?1",
+    )?;
+    let entry = (number - map - 1) * MAP_ENTRY_BYTES;
+    let kind = read.query_row((map, entry + 1), |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    Ok(kind.is_some_and(|kind| matches!(kind[..], [MAP_ROOT | MAP_TREE])))
+}
+
+/// The page of the pointer map that a page's entry stands in, or that it is itself.
+fn map_of(number: u32) -> Option<u32> {
+    let entries = PAGE_BYTES as u32 / MAP_ENTRY_BYTES + 1;
+    let map = number.checked_sub(2)? / entries * entries + 2;
+    Some(if map == LOCK_PAGE { map + 1 } else { map })
+}
+
+/// Between the cell pointers and the cells of what looks like a page of a tree; none where it does not hold together.
+fn unallocated(page: &[u8]) -> Option<Range<usize>> {
+    let word = |at: usize| Some(usize::from(u16::from_be_bytes([*page.get(at)?, *page.get(at + 1)?])));
+    let pointers = match page.first()? {
+        2 | 5 => 12,
+        10 | 13 => 8,
+        _ => return None,
+    };
+    let (free, cells, begin) = (word(1)?, word(3)?, word(5)?);
+    let end = pointers + 2 * cells;
+    let within = |at: usize| at >= begin && at < page.len();
+    let sound = end <= begin && begin <= page.len() && (free == 0 || within(free));
+    let sound = sound && (pointers..end).step_by(2).all(|at| word(at).is_some_and(within));
+    sound.then_some(end..begin)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(256).all(|chunk| chunk.iter().fold(0, |or, byte| or | byte) == 0)
+}
+
+/// Of the log.
+const HEADER_BYTES: usize = 32;
+const FRAME_HEADER_BYTES: usize = 24;
+const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES as usize;
+/// Half a megabyte.
+const FRAMES_AT_ONCE: u64 = 64;
+/// Of the pointer map: a byte of kind and a page number.
+const MAP_ENTRY_BYTES: u32 = 5;
+const MAP_ROOT: u8 = 1;
+const MAP_TREE: u8 = 5;
+/// SQLite's locks lie on it, and nothing else.
+const LOCK_PAGE: u32 = ((1 << 30) / PAGE_BYTES + 1) as u32;
+/// Pages that are gone over in one transaction: 32 MiB of log at the most.
+const PAGES_AT_ONCE: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{Settings, open};
+
+    #[test]
+    fn a_page_that_does_not_hold_together_has_nothing_to_clear() {
+        let mut page = vec![0; PAGE_BYTES as usize];
+        assert_eq!(unallocated(&page), None, "of an overflow chain, or free");
+        // A leaf of a table with two cells, the last bytes of the page.
+        page[..12].copy_from_slice(&[13, 0, 0, 0, 2, 0x1f, 0xf0, 0, 0x1f, 0xf0, 0x1f, 0xf8]);
+        assert_eq!(unallocated(&page), Some(12..8_176));
+        for (at, byte, why) in [
+            (0, 1, "no kind of page"),
+            (3, 0xff, "its pointers end behind its cells"),
+            (5, 0x2f, "its cells begin behind its end"),
+            (6, 0xf8, "a pointer leads before its cells"),
+            (10, 0x2f, "a pointer leads behind its end"),
+            (1, 1, "a free block lies before its cells"),
+        ] {
+            let before = std::mem::replace(&mut page[at], byte);
+            assert_eq!(unallocated(&page), None, "{why}");
+            page[at] = before;
+        }
+        assert_eq!(unallocated(&page[..11]), None);
+        assert_eq!(unallocated(&[]), None);
+    }
+
+    #[test]
+    fn the_pointer_map_is_found() {
+        // A page of the map speaks of the 1,638 behind it.
+        let maps = [1, 2, 3, 1_640, 1_641, 1_642, 3_279, 3_280].map(map_of);
+        assert_eq!(maps, [None, Some(2), Some(2), Some(2), Some(1_641), Some(1_641), Some(1_641), Some(3_280)]);
+    }
+
+    #[test]
+    fn clearing_changes_nothing_but_residue() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let connection = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        connection
+            .execute_batch(
+                "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
+                 CREATE INDEX rows_end ON rows (substr(content, 1, 40));
+                 CREATE TABLE others (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+                 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4000)
+                 INSERT INTO rows SELECT n, randomblob(CASE WHEN n % 50 = 0 THEN 20000 ELSE 900 + n % 300 END) FROM numbers;
+                 INSERT INTO others SELECT substr(content, 1, 32) FROM rows;
+                 DELETE FROM rows WHERE id % 7 > 1;
+                 DELETE FROM others WHERE hash > x'40' AND hash < x'a0';",
+            )
+            .expect("rows");
+        let said = || {
+            let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).expect("one row");
+            let rows = text("SELECT group_concat(hex(content)) FROM (SELECT content FROM rows ORDER BY id)");
+            (rows, text("SELECT group_concat(hex(hash)) FROM others"), text("PRAGMA integrity_check"))
+        };
+        let (before, dirty) = (said(), count(&connection).expect("pages"));
+        assert!(dirty > 20, "{dirty} pages");
+        clear_all(&connection).expect("cleared");
+        assert_eq!(count(&connection).expect("pages"), 0);
+        assert!(said() == before && before.2 == "ok");
+    }
+
+    #[test]
+    fn what_a_commit_left_is_seen_in_the_log_however_often_it_starts_over() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let connection = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        let mut residue = Residue::new(&open::log_file(&open::file(dir.path()))).expect("a log");
+        connection
+            .execute_batch(
+                "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
+                 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
+                 INSERT INTO rows SELECT n, randomblob(1000) FROM numbers;",
+            )
+            .expect("rows");
+        residue.look(open::log_pages()).expect("a log");
+        let mut seen = 0;
+        for begin in 0..20 {
+            let delete = format!("DELETE FROM rows WHERE id > {0} AND id <= {0} + 100 AND id % 5 > 0", begin * 100);
+            connection.execute(&delete, []).expect("deleted");
+            residue.look(open::log_pages()).expect("a log");
+            seen += residue.pages.len();
+            connection.execute_batch("BEGIN").expect("begun");
+            residue.clear(&connection).expect("cleared");
+            connection.execute_batch("COMMIT").expect("committed");
+            residue.settle();
+            residue.look(open::log_pages()).expect("a log");
+            assert!(!residue.any());
+            assert_eq!(count(&connection).expect("pages"), 0);
+            let how = ["PRAGMA wal_checkpoint(PASSIVE)", "PRAGMA wal_checkpoint(NOOP)", "PRAGMA wal_checkpoint(TRUNCATE)"][begin % 3];
+            connection.query_row(how, [], |_| Ok(())).expect("a checkpoint");
+            if how.contains("TRUNCATE") {
+                open::log_truncated();
+            }
+        }
+        assert!(seen > 20, "{seen} pages");
+    }
+}
