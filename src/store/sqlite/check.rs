@@ -4,10 +4,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Result as SqlResult};
 
-use super::{open, residue};
 use super::refusal::{OpenError, OpenErrorKind, inspect, older, refused};
 use super::rows::StoredRow;
 use super::values::{blob_or_none, int, uint};
+use super::{open, residue};
 use crate::protocol::DeviceId;
 
 /// What a check found.

@@ -11,11 +11,13 @@ use rusqlite::Connection;
 use super::fate::{Fate, Fault};
 use super::mover::Mover;
 use super::open;
+use super::residue::Residue;
 use crate::store::Result;
 
 pub(super) struct Log {
     fate: Arc<Fate>,
     mover: Mover,
+    pub(super) residue: Residue,
     /// By when it is to be truncated, because what was deleted may still stand in it.
     truncate_by: Option<Instant>,
     /// Pages from which on the next move is due.
@@ -23,8 +25,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(mover: Mover, fate: &Arc<Fate>) -> Self {
-        Self { fate: Arc::clone(fate), mover, truncate_by: None, move_at: PAGES_MAX }
+    pub(super) fn new(mover: Mover, residue: Residue, fate: &Arc<Fate>) -> Self {
+        Self { fate: Arc::clone(fate), mover, residue, truncate_by: None, move_at: PAGES_MAX }
     }
 
     /// Content was deleted.
@@ -34,7 +36,12 @@ impl Log {
 
     /// Something is in it that a gap between writes is to be used for.
     pub(super) fn holds_anything(&self) -> bool {
-        open::log_pages() > 0 || self.truncate_by.is_some()
+        open::log_pages() > 0 || self.truncate_by.is_some() || self.residue.any()
+    }
+
+    /// Looks at what a commit wrote.
+    pub(super) fn look(&mut self) -> Result<()> {
+        self.residue.look(open::log_pages()).map_err(|error| self.fate.fail(format!("the log could not be read: {error}")))
     }
 
     /// Content was deleted so long ago that it is to be truncated now.

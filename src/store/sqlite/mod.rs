@@ -140,10 +140,10 @@ impl SqliteStore {
         let routes = Arc::new(Routes::new(settings.route_cache_max));
         let listener = Arc::new(OnceLock::new());
         let file = open::file(&settings.dir);
-        let log = Log::new(Mover::start(&file, &fate)?, &fate);
         let residue = Residue::new(&open::log_file(&file))
             .map_err(|error| OpenError::new(OpenErrorKind::CannotCreate, "the log could not be opened", &error))?;
-        let writer = Writer::new(connection, log, residue, &settings, &queue, &fate, &routes, &listener);
+        let log = Log::new(Mover::start(&file, &fate)?, residue, &fate);
+        let writer = Writer::new(connection, log, &settings, &queue, &fate, &routes, &listener);
         let thread = std::thread::Builder::new()
             .name("restante-writer".into())
             .spawn(move || writer.run())

@@ -17,7 +17,6 @@ use super::log::Log;
 use super::memory::Memory;
 use super::places::Filing;
 use super::queue::{Queue, Turn};
-use super::residue::Residue;
 use super::routes::Routes;
 use super::slices::{self, Budget};
 use super::values::int;
@@ -99,7 +98,6 @@ pub(super) struct Writer {
     // After the connection: see `mover`.
     log: Log,
     leftovers: bool,
-    residue: Residue,
     filing: Filing,
     /// Pages in use up to which anything may be added; what is left below the cap is for what frees room.
     pages_max: u64,
@@ -111,7 +109,6 @@ impl Writer {
     pub(super) fn new(
         connection: Connection,
         log: Log,
-        residue: Residue,
         settings: &Settings,
         queue: &Arc<Queue>,
         fate: &Arc<Fate>,
@@ -128,7 +125,6 @@ impl Writer {
             log,
             // A crash may have left some.
             leftovers: true,
-            residue,
             filing: Filing::default(),
             pages_max: open::pages_to_fill(settings.disk_bytes_max),
             runtime: Handle::try_current().ok(),
@@ -141,7 +137,7 @@ impl Writer {
             let (mut batch, truncations) = match self.queue.next(self.patience()) {
                 Turn::Work(batch, truncations) => (batch, truncations),
                 Turn::Idle => (Vec::new(), Vec::new()),
-                Turn::Closed if self.leftovers || self.residue.any() => (Vec::new(), Vec::new()),
+                Turn::Closed if self.leftovers => (Vec::new(), Vec::new()),
                 Turn::Closed => break,
             };
             let idle = batch.is_empty() && !self.leftovers;
@@ -155,9 +151,12 @@ impl Writer {
             }
         }
         self.log.end();
-        let closed = self.fate.check().and_then(|()| self.log.truncate(&self.connection));
+        let closed = self.fate.check().and_then(|()| self.empty_log());
         if let Err(StoreError::Failed(message)) = closed {
             self.give_up(Vec::new(), message);
+        } else if self.log.residue.any() {
+            // Closing would empty the log, by which the next start clears it.
+            std::mem::forget(self.connection);
         }
     }
 
@@ -167,7 +166,7 @@ impl Writer {
         if self.leftovers {
             return Some(Duration::ZERO);
         }
-        (self.log.holds_anything() || self.residue.any()).then_some(GAP)
+        self.log.holds_anything().then_some(GAP)
     }
 
     /// One batch with its answers, a slice of what was left behind, and what is due of the log.
@@ -185,13 +184,15 @@ impl Writer {
             });
             self.commit_batch(&mut vec![slice])?;
         }
-        if !(truncate || idle || self.log.is_truncation_due()) {
-            return self.log.tend(&self.connection);
-        }
-        if self.residue.any() {
+        if truncate || idle || self.log.is_truncation_due() { self.empty_log() } else { self.log.tend(&self.connection) }
+    }
+
+    /// Clears what is left of moved rows, and then truncates the log; without room it stays until there is some.
+    fn empty_log(&mut self) -> Result<()> {
+        if self.log.residue.any() {
             self.commit_batch(&mut Vec::new())?;
         }
-        self.log.truncate(&self.connection)
+        if self.log.residue.any() { Ok(()) } else { self.log.truncate(&self.connection) }
     }
 
     /// Commits the jobs together and answers them. When that fails for lack of room, each gets a transaction of its own, so
@@ -205,7 +206,7 @@ impl Writer {
                     Some(runtime) => drop(runtime.spawn(async move { answer_all(batch, &Ok(())) })),
                     None => answer_all(batch, &Ok(())),
                 }
-                return self.look();
+                return self.log.look();
             }
             Err(error) => self.fate.judge(&error),
         };
@@ -225,14 +226,9 @@ impl Writer {
                 return outcome;
             }
             answer_all(alone, &outcome);
-            self.look()?;
+            self.log.look()?;
         }
         Ok(())
-    }
-
-    /// At what the last commit wrote.
-    fn look(&mut self) -> Result<()> {
-        self.residue.look(open::log_pages()).map_err(|error| self.fate.fail(format!("the log could not be read: {error}")))
     }
 
     /// One transaction: all or nothing, and the listener told when all.
@@ -245,14 +241,14 @@ impl Writer {
         if let Err(error) = outcome {
             self.memory.undo();
             self.filing.undo();
-            self.residue.undo();
+            self.log.residue.undo();
             if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
                 self.connection.execute_batch("ROLLBACK")?;
             }
             return Err(error);
         }
         self.memory.settle();
-        self.residue.settle();
+        self.log.residue.settle();
         self.leftovers |= effects.leftovers;
         if effects.deleted {
             self.log.note_deletion();
@@ -287,7 +283,7 @@ impl Writer {
         if effects.adds && open::pages_in_use(connection)? > self.pages_max {
             return Err(full());
         }
-        self.residue.clear(connection)?;
+        self.log.residue.clear(connection)?;
         #[cfg(feature = "sabotage")]
         if effects.envelopes > 0 && crate::sabotage::on("answer_before_commit") {
             jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
