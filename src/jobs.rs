@@ -104,7 +104,7 @@ fn parse(schedule: &str) -> Result<Cron, NotASchedule> {
     parser.parse(schedule).map_err(|error| NotASchedule(error.to_string()))
 }
 
-/// How often sessions, second factors and wrap keys are looked at.
+/// How often sessions, spent challenges, second factors, wrap keys and allowances are looked at.
 const TICK: Duration = Duration::from_secs(60);
 /// However short the schedule, the watchdog waits a quarter of an hour.
 const WATCHDOG_SECS_MIN: u64 = 900;

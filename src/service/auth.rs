@@ -114,6 +114,13 @@ impl Challenges {
         }
         Ok(used.insert(challenge.nonce, challenge.deadline).is_none())
     }
+
+    /// Forgets those that are over: no proof of theirs is taken any more.
+    fn sweep(&self, now: Duration) {
+        let mut used = self.used.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        used.retain(|_, deadline| *deadline > now);
+        used.shrink_to_fit();
+    }
 }
 
 impl Relay {
@@ -226,7 +233,9 @@ impl Relay {
 
     /// Drops what has run out; called by the jobs.
     pub fn sweep_sessions(&self) {
-        self.inner.sessions.lock().sweep(self.inner.clock.elapsed());
+        let now = self.inner.clock.elapsed();
+        self.inner.sessions.lock().sweep(now);
+        self.inner.challenges.sweep(now);
     }
 
     /// Refuses when a prefix was refused too often, and counts when this attempt is.
@@ -374,3 +383,22 @@ const CHALLENGE_LENGTH: usize = 32 + 8 + 8 + 32;
 const USED_CHALLENGES_MAX: usize = 1_000_000;
 /// Sessions at once; some 200 bytes each.
 const SESSIONS_MAX: usize = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They were kept until there were a million: in a soak of two hours nobody would have seen an end of it.
+    #[test]
+    fn a_spent_challenge_is_remembered_until_it_is_over_and_no_longer() {
+        let random: random::Source = std::sync::Arc::new(|bytes: &mut [u8]| bytes.fill(7));
+        let challenges = Challenges::new(&random);
+        let deadline = Duration::from_secs(60);
+        let challenge = Challenge { bytes: &[], nonce: [1; 32], deadline, expires_at: 0 };
+        assert!(challenges.spend(&challenge, Duration::ZERO).expect("room"));
+        challenges.sweep(deadline - Duration::from_millis(1));
+        assert!(!challenges.spend(&challenge, Duration::ZERO).expect("room"));
+        challenges.sweep(deadline);
+        assert!(challenges.used.lock().expect("no panic").is_empty());
+    }
+}
