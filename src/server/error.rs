@@ -79,7 +79,7 @@ impl ServerError {
                 | OpenErrorKind::Damaged
                 | OpenErrorKind::NotAFile => 65,
                 OpenErrorKind::CannotCreate => 73,
-                OpenErrorKind::InUse => 75,
+                OpenErrorKind::InUse | OpenErrorKind::Full => 75,
                 OpenErrorKind::NotPermitted => 77,
             },
             Self::RelayKey(_) | Self::TotpKey(_) => 65,

@@ -1,5 +1,6 @@
 //! A new database filled in bulk, for measuring what a relay does with much in it: the rows that registering and sending
-//! would have left, in one transaction, without the writer. Nothing of it is durable before its end.
+//! would have left, in one transaction, without the writer. Nothing of it is durable before its end, and what SQLite leaves of rows
+//! that it moves stays: they are nobody's.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ impl Fill {
         if file.exists() {
             return Err(OpenError::at(OpenErrorKind::CannotCreate, &file, "only a new database is filled"));
         }
-        let connection = open::open_writer(&Settings { disk_bytes_max: BYTES_MAX, ..Settings::new(dir) })?;
+        let (connection, _) = open::open_writer(&Settings { disk_bytes_max: BYTES_MAX, ..Settings::new(dir) })?;
         // Without a log, which would write everything twice; no reader has the file open.
         let begun = connection.execute_batch(
             "PRAGMA journal_mode=MEMORY;

@@ -73,6 +73,12 @@ impl Log {
         Ok(())
     }
 
+    /// Moves everything, so that the log starts over in the room that it has, if no reader is in the way.
+    pub(super) fn start_over(&mut self, connection: &Connection) -> Result<()> {
+        self.mover.wait()?;
+        self.checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").map(drop)
+    }
+
     /// Moves everything, and leaves nothing of it if no reader is in the way.
     pub(super) fn truncate(&mut self, connection: &Connection) -> Result<()> {
         self.mover.wait()?;

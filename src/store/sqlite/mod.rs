@@ -57,7 +57,6 @@ use fate::Fate;
 use log::Log;
 use mover::Mover;
 use queue::{Lane, Queue};
-use residue::Residue;
 use routes::Routes;
 use writer::{Tx, Writer};
 
@@ -134,14 +133,12 @@ impl SqliteStore {
     /// Opens the database of a data directory, making both where there is none. Refuses, and leaves as it was, whatever is
     /// not this program's, is newer than it, or is damaged. Blocks; called before the first request.
     pub fn open(settings: Settings) -> std::result::Result<Self, OpenError> {
-        let (connection, pool) = open::open(&settings)?;
+        let (connection, residue, pool) = open::open(&settings)?;
         let fate = Arc::new(Fate::new(Arc::clone(&settings.on_failure)));
         let queue = Arc::new(Queue::new(settings.queue_max));
         let routes = Arc::new(Routes::new(settings.route_cache_max));
         let listener = Arc::new(OnceLock::new());
         let file = open::file(&settings.dir);
-        let residue = Residue::new(&open::log_file(&file))
-            .map_err(|error| OpenError::new(OpenErrorKind::CannotCreate, "the log could not be opened", &error))?;
         let log = Log::new(Mover::start(&file, &fate)?, residue, &fate);
         let writer = Writer::new(connection, log, &settings, &queue, &fate, &routes, &listener);
         let thread = std::thread::Builder::new()

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_was_committed_is_moved_beside_the_writer_and_the_rest_is_little() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let writer = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        let (writer, _) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
         let (fate, told) = told();
         let mut mover = Mover::start(&open::file(dir.path()), &fate).expect("it starts");
         fill(&writer);
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_file_that_it_cannot_move_to_ends_the_store() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let writer = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        let (writer, _) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
         let (fate, told) = told();
         let file = open::file(dir.path());
         let mut mover = Mover::start(&file, &fate).expect("it starts");

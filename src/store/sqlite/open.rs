@@ -14,8 +14,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::refusal::{OpenError, OpenErrorKind, inspect, newer, refused};
+use super::residue::{self, Residue};
 use super::values::uint;
-use super::{Pool, Settings, residue};
+use super::{Pool, Settings};
 
 type Result<T> = std::result::Result<T, OpenError>;
 
@@ -31,14 +32,14 @@ pub(super) fn log_file(file: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The writing connection and the readers' pool.
-pub(super) fn open(settings: &Settings) -> Result<(Connection, Pool)> {
-    let connection = open_writer(settings)?;
-    Ok((connection, readers(&file(&settings.dir), settings.readers)?))
+/// The writing connection with what is to be cleared, and the readers' pool.
+pub(super) fn open(settings: &Settings) -> Result<(Connection, Residue, Pool)> {
+    let (connection, residue) = open_writer(settings)?;
+    Ok((connection, residue, readers(&file(&settings.dir), settings.readers)?))
 }
 
 /// The writing connection alone.
-pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
+pub(super) fn open_writer(settings: &Settings) -> Result<(Connection, Residue)> {
     assert!(rusqlite::version_number() >= SQLITE_VERSION_MIN, "this build's SQLite has the WAL-reset fault");
     const { assert!(option_env!("LIBSQLITE3_FLAGS").is_some(), "build where .cargo/config.toml says how SQLite is compiled") };
     make_dir(&settings.dir)?;
@@ -59,11 +60,15 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
         return Err(OpenError::at(OpenErrorKind::NotPermitted, &file, "the file system does not allow a write-ahead log"));
     }
     let pages_max = settings.disk_bytes_max / PAGE_BYTES;
-    let writer_only = format!("PRAGMA wal_autocheckpoint=0; PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-65536;");
+    let writer_only = format!("PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-65536;");
     connection.execute_batch(&writer_only).map_err(refuse)?;
     // What a crash left in the log, deleted content among it.
-    residue::clear_left(&connection, &log_file(&file)).map_err(refuse)?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refuse)?;
+    let mut residue = Residue::new(&log_file(&file))
+        .map_err(|error| OpenError::io(&file, OpenErrorKind::Damaged, "the database's log cannot be read", &error))?;
+    residue::clear_left(&connection, &mut residue).map_err(refuse)?;
+    if !residue.any() {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refuse)?;
+    }
     // The log has its name now, and that must outlive a power cut as what is in it does: SQLite syncs the directory with its
     // first commit, and passes over a failure.
     let named = File::open(&settings.dir).and_then(|dir| dir.sync_all());
@@ -75,7 +80,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection> {
         LOG_PAGES.set(u64::try_from(pages).unwrap_or(0));
         Ok(())
     }));
-    Ok(connection)
+    Ok((connection, residue))
 }
 
 /// The connection beside the writer's that moves its log. It reads once, so that what is in the way is found at the start.
@@ -85,10 +90,11 @@ pub(super) fn open_mover(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The connection that `residue` writes pages by, which SQLite's defensive mode forbids.
+/// The connection that `residue` writes pages by, which SQLite's defensive mode forbids; it moves no log unasked.
 fn connect_writer(file: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
     Ok(connection)
 }
 
@@ -190,7 +196,7 @@ fn make_schema(file: &Path) -> rusqlite::Result<()> {
          COMMIT;",
         version()
     ))?;
-    residue::clear_left(&connection, &log_file(file))?;
+    residue::clear_all(&connection)?;
     // Into the file, and the log away: asked for, because closing does the same and says nothing of a failure. A file whose
     // schema was left in a log of another name would be filled, and refused at the next start.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

@@ -47,7 +47,10 @@ impl Upkeep for SqliteStore {
             note.execute([int(now)])
         });
         note.await?;
-        while self.write(Lane::Urgent, 0, give_back).await? {}
+        let mut free = u64::MAX;
+        while let Some(fewer) = self.write(Lane::Urgent, 0, give_back).await?.filter(|left| *left < free) {
+            free = fewer;
+        }
         self.queue.truncate()?.await.unwrap_or_else(|_| self.fate.check().and(Err(StoreError::Closing)))
     }
 
@@ -185,21 +188,14 @@ fn purge_accounts(tx: &mut Tx<'_>, budget: &mut Budget, slice: &mut PurgeSlice, 
     Ok(true)
 }
 
-/// Gives some free pages back to the file system; true when more are to follow.
-fn give_back(tx: &mut Tx<'_>) -> SqlResult<bool> {
-    let free = free_pages(tx)?;
+/// Lets some free pages be given back to the file system; how many there are, as long as that is worth while.
+fn give_back(tx: &mut Tx<'_>) -> SqlResult<Option<u64>> {
+    let free = tx.connection.query_row("PRAGMA freelist_count", [], |row| uint(row, 0))?;
     if free <= FREE_PAGES_KEPT {
-        return Ok(false);
+        return Ok(None);
     }
-    let pages = (free - FREE_PAGES_KEPT).min(FREE_PAGES_A_SLICE);
-    // Through `pragma` alone are all its rows read, and only then all pages freed.
-    tx.connection.pragma(None, "incremental_vacuum", int(pages), |_| Ok(()))?;
-    let left = free_pages(tx)?;
-    Ok(left > FREE_PAGES_KEPT && left < free)
-}
-
-fn free_pages(tx: &Tx<'_>) -> SqlResult<u64> {
-    tx.connection.query_row("PRAGMA freelist_count", [], |row| uint(row, 0))
+    tx.effects.give_back = Some((free - FREE_PAGES_KEPT).min(FREE_PAGES_A_SLICE));
+    Ok(Some(free))
 }
 
 /// Free pages not worth giving back: the next minute's envelopes need them (1 MiB).

@@ -37,6 +37,8 @@ pub enum OpenErrorKind {
     CannotCreate,
     /// Another process has it open.
     InUse,
+    /// The disk is full, and what has to be written before the start found no room.
+    Full,
 }
 
 impl OpenError {
@@ -76,6 +78,7 @@ impl OpenError {
             }
             OpenErrorKind::CannotCreate => "make the directory yourself, or give another one (`--data DIR`)",
             OpenErrorKind::InUse => "stop whatever else has the database open; a running relay's is never opened a second time",
+            OpenErrorKind::Full => "make room on the disk; nothing is lost",
         }
     }
 }
@@ -147,6 +150,7 @@ pub(super) fn refused(file: &Path, error: &rusqlite::Error) -> OpenError {
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => OpenErrorKind::Damaged,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenErrorKind::InUse,
+        Some(ErrorCode::DiskFull) => OpenErrorKind::Full,
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => OpenErrorKind::NotPermitted,
         _ => OpenErrorKind::Damaged,
     };

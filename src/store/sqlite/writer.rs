@@ -48,6 +48,8 @@ pub(super) struct Effects {
     pub(super) bytes: i64,
     /// Content was deleted, so the log is to be truncated soon.
     pub(super) deleted: bool,
+    /// Free pages to give back to the file system.
+    pub(super) give_back: Option<u64>,
     /// Rows were left behind that nobody sees any more.
     pub(super) leftovers: bool,
 }
@@ -140,7 +142,7 @@ impl Writer {
                 Turn::Closed if self.leftovers => (Vec::new(), Vec::new()),
                 Turn::Closed => break,
             };
-            let idle = batch.is_empty() && !self.leftovers;
+            let idle = batch.is_empty() && !self.leftovers && !self.log.residue.is_going_over();
             let outcome = catch_unwind(AssertUnwindSafe(|| self.turn(&mut batch, idle, !truncations.is_empty())));
             let outcome = outcome.unwrap_or_else(|_| Err(self.fate.fail("the writer panicked".into())));
             for truncation in truncations {
@@ -160,10 +162,10 @@ impl Writer {
         }
     }
 
-    /// How long to wait for work: not at all while rows are left behind; until the log is to be truncated while the log holds
+    /// How long to wait for work: not at all while rows are left behind or pages to go over; until the log is to be truncated while the log holds
     /// anything; else for ever.
     fn patience(&self) -> Option<Duration> {
-        if self.leftovers {
+        if self.leftovers || self.log.residue.is_going_over() {
             return Some(Duration::ZERO);
         }
         self.log.holds_anything().then_some(GAP)
@@ -173,7 +175,7 @@ impl Writer {
     fn turn(&mut self, batch: &mut Vec<Box<dyn Job>>, idle: bool, truncate: bool) -> Result<()> {
         // A reader may have met what ends the store.
         self.fate.check()?;
-        if !batch.is_empty() {
+        if !batch.is_empty() || self.log.residue.is_going_over() {
             self.commit_batch(batch)?;
         }
         // Without room or behind a lock the rest is left to the next purge.
@@ -189,10 +191,16 @@ impl Writer {
 
     /// Clears what is left of moved rows, and then truncates the log; without room it stays until there is some.
     fn empty_log(&mut self) -> Result<()> {
-        if self.log.residue.any() {
+        for _ in 0..2 {
+            if !self.log.residue.any() {
+                return self.log.truncate(&self.connection);
+            }
             self.commit_batch(&mut Vec::new())?;
+            if self.log.residue.any() {
+                self.log.start_over(&self.connection)?;
+            }
         }
-        if self.log.residue.any() { Ok(()) } else { self.log.truncate(&self.connection) }
+        Ok(())
     }
 
     /// Commits the jobs together and answers them. When that fails for lack of room, each gets a transaction of its own, so
@@ -241,7 +249,6 @@ impl Writer {
         if let Err(error) = outcome {
             self.memory.undo();
             self.filing.undo();
-            self.log.residue.undo();
             if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
                 self.connection.execute_batch("ROLLBACK")?;
             }
@@ -284,6 +291,11 @@ impl Writer {
             return Err(full());
         }
         self.log.residue.clear(connection)?;
+        if let Some(pages) = effects.give_back {
+            // Last: a page that is taken from behind the end in the same transaction would bring its old bytes along. And through
+            // `pragma`, since only then all its rows are read, and all pages freed.
+            connection.pragma(None, "incremental_vacuum", int(pages), |_| Ok(()))?;
+        }
         #[cfg(feature = "sabotage")]
         if effects.envelopes > 0 && crate::sabotage::on("answer_before_commit") {
             jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
