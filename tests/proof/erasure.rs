@@ -25,12 +25,12 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     let mut random = Random::new(plan.seed);
     let place = Place::new(&plan.dir).set("LOG", "trace");
     let relay = place.start()?;
-    let world = World::settle(&relay, PAIRS, 1)?;
+    let world = World::settle(&relay, PAIRS + 1, 1)?;
     let sessions = world.log_in(&relay)?;
     let (wake, over) = (Wake::default(), AtomicBool::new(false));
     let begun = Instant::now();
     let seen = thread::scope(|scope| {
-        for (mailbox, session) in world.boxes.iter().zip(&sessions) {
+        for (mailbox, session) in world.boxes.iter().zip(&sessions).take(PAIRS) {
             let (wake, over, relay, random) = (&wake, &over, &relay, random.fork());
             scope.spawn(move || wake.ended(work(mailbox, session, relay, random, wake, over)));
         }
@@ -57,6 +57,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     );
     ensure!(place.operator(&["purge", "--older-than", "1s"])? == 0, "a purge is refused");
     gone(&plan.dir, &waiting).context("after the expiry")?;
+    thin_out(&world.boxes[PAIRS], &relay, &sessions[PAIRS], &mut random)?;
     relay.stop()?;
     ensure!(find(&plan.dir, &marks)?.is_empty(), "something came back when the relay stopped");
     place.check()?;
@@ -105,6 +106,21 @@ fn waiting(world: &World, relay: &Relay, sessions: &[String], random: &mut Rando
         }
     }
     Ok(all)
+}
+
+/// Leaves a mailbox with holes in it, which SQLite moves rows to close.
+fn thin_out(mailbox: &Mailbox, relay: &Relay, session: &str, random: &mut Random) -> anyhow::Result<()> {
+    let mut line = Line::new(relay.address);
+    for _ in 0..THINNED {
+        let size = [1_024, 1_024, 1_024, 4_096, 16_384][random.index(5)];
+        ensure!(mailbox.send(&mut line, 0, &id_by(random), size)? == 202, "a send is refused");
+    }
+    let there = mailbox.whole(&mut line, session)?;
+    for some in there.chunks(100) {
+        let gone: Vec<u64> = some.iter().map(|envelope| envelope.seq.0).filter(|_| random.percent(70)).collect();
+        mailbox.acknowledge(&mut line, session, &gone, None)?;
+    }
+    Ok(())
 }
 
 /// Marks, and what each is of.
@@ -213,10 +229,11 @@ impl Wake {
     }
 }
 
-/// Mailboxes, each with somebody who sends to it and reads it.
+/// Mailboxes, each with somebody who sends to it and reads it; there is one more.
 const PAIRS: usize = 3;
 /// Sent between two reads.
 const BATCH: usize = 8;
 const WAITING: usize = 30;
+const THINNED: usize = 2_000;
 /// What the protocol allows.
 const MINUTE: Duration = Duration::from_secs(60);

@@ -395,4 +395,44 @@ mod tests {
         }
         assert!(seen > 5, "{seen} pages");
     }
+
+    /// As a process leaves it that is killed in the first commit after the log started over.
+    #[test]
+    fn where_a_kill_may_have_cost_pages_all_are_gone_over() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (connection, _) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        connection
+            .execute_batch(
+                "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
+                 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
+                 INSERT INTO rows SELECT n, randomblob(900 + n % 300) FROM numbers;
+                 DELETE FROM rows WHERE id % 7 > 1;
+                 PRAGMA wal_checkpoint(PASSIVE);",
+            )
+            .expect("rows");
+        let path = open::log_file(&open::file(dir.path()));
+        let left = || Residue::new(&path).expect("a log");
+        assert!(left().any() && !left().is_going_over(), "commits are there");
+        let log = std::fs::OpenOptions::new().write(true).open(&path).expect("a log");
+        let write = |bytes: &[u8], at: u64| log.write_all_at(bytes, at).expect("written");
+        write(b"newsalts", 16);
+        assert!(!left().is_going_over(), "what was there is there");
+        // The first frame of the new round, of no commit.
+        write(&[0; 4], HEADER_BYTES + 4);
+        write(b"newsalts", HEADER_BYTES + 8);
+        let mut residue = left();
+        assert!(residue.is_going_over());
+        (residue.pages, residue.seen) = (BTreeSet::new(), 0);
+        assert!(count(&connection).expect("pages") > 0);
+        let mut commits = 0;
+        while residue.is_going_over() {
+            residue.clear(&connection).expect("cleared");
+            residue.settle();
+            commits += 1;
+        }
+        assert_eq!(count(&connection).expect("pages"), 0);
+        let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
+        assert_eq!(commits, pages / PAGES_A_COMMIT + 1);
+        std::mem::forget(connection);
+    }
 }

@@ -342,3 +342,43 @@ impl Tx<'_> {
 
 /// Without work for so long the writer uses the gap to empty the log.
 const GAP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::mover::Mover;
+    use super::*;
+
+    /// A page that was moved from the end, and taken from behind it again by the same transaction, came with what it had held: behind
+    /// the end of a body that did not fill it, where nothing overwrites it.
+    #[test]
+    fn a_page_that_is_given_back_and_taken_again_brings_nothing_along() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let settings = Settings::new(dir.path());
+        let (connection, residue) = open::open_writer(&settings).expect("it opens");
+        let fate = Arc::new(Fate::new(Arc::new(|_| {})));
+        let mover = Mover::start(&open::file(dir.path()), &fate).expect("it starts");
+        let (queue, routes) = (Arc::new(Queue::new(1)), Arc::new(Routes::new(1)));
+        let log = Log::new(mover, residue, &fate);
+        let mut writer = Writer::new(connection, log, &settings, &queue, &fate, &routes, &Arc::default());
+        let fill = "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
+                    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 200)
+                    INSERT INTO rows SELECT n, CAST(replace(hex(zeroblob(4000)), '00', '<marks>') AS BLOB) FROM numbers;
+                    DELETE FROM rows WHERE id <= 100;";
+        writer.connection.execute_batch(fill).expect("room");
+        let (back, _) = job(|tx| {
+            tx.effects.give_back = Some(32);
+            Ok(())
+        });
+        let (take, _) = job(|tx| {
+            let more = "WITH RECURSIVE numbers (n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1800)
+                        INSERT INTO rows SELECT n, zeroblob(8500) FROM numbers;";
+            tx.connection.execute_batch(more)
+        });
+        writer.transaction(&mut [back, take]).expect("committed");
+        writer.connection.execute_batch("DELETE FROM rows WHERE id <= 200").expect("deleted");
+        writer.log.truncate(&writer.connection).expect("truncated");
+        let file = std::fs::read(open::file(dir.path())).expect("the file");
+        assert_eq!(file.windows(7).filter(|window| window == b"<marks>").count(), 0);
+        writer.log.end();
+    }
+}
