@@ -114,7 +114,7 @@ impl Relay {
         })?;
         self.spend(&challenge)?;
         let devices = self.inner.store.delete_account(session.account).await?;
-        self.end_sessions_of(&devices);
+        self.forget_devices(&devices);
         self.inner.factors.forget(&session.account);
         Ok(DeletedReply { deleted: true })
     }
@@ -160,6 +160,7 @@ impl Relay {
         }
     }
 
+    /// Of devices that are gone, their sessions, streams and wrap keys.
     pub(crate) fn forget_devices(&self, removed: &[DeviceId]) {
         self.end_sessions_of(removed);
         self.inner.wraps.forget(removed);

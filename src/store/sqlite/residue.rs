@@ -33,6 +33,8 @@ pub(super) struct Residue {
     pages: BTreeSet<u32>,
     /// Pages to go over, a few with each commit.
     unknown: Range<u32>,
+    /// The last transaction was undone: they wait until one is not.
+    waits: bool,
     frames: Vec<u8>,
 }
 
@@ -41,7 +43,8 @@ impl Residue {
     pub(super) fn new(log: &Path) -> io::Result<Self> {
         let log = File::open(log)?;
         let frames = log.metadata()?.len().saturating_sub(HEADER_BYTES) / FRAME_BYTES;
-        let mut residue = Self { log, salts: [0; 8], seen: 0, pages: BTreeSet::new(), unknown: 0..0, frames: Vec::new() };
+        let mut residue =
+            Self { log, salts: [0; 8], seen: 0, pages: BTreeSet::new(), unknown: 0..0, waits: false, frames: Vec::new() };
         if frames > 0 {
             residue.salts = residue.header()?;
             residue.look_through(0..frames)?;
@@ -122,9 +125,9 @@ impl Residue {
         !self.pages.is_empty()
     }
 
-    /// There are pages to go over.
+    /// There are pages to go over now.
     pub(super) fn is_going_over(&self) -> bool {
-        !self.unknown.is_empty()
+        !self.unknown.is_empty() && !self.waits
     }
 
     /// Clears what is known, in the transaction that is open.
@@ -144,8 +147,14 @@ impl Residue {
         Ok(())
     }
 
-    /// That transaction was committed.
+    /// That transaction was undone.
+    pub(super) fn undo(&mut self) {
+        self.waits = true;
+    }
+
+    /// It was committed.
     pub(super) fn settle(&mut self) {
+        self.waits = false;
         self.pages.clear();
         self.unknown.start = self.unknown.start.saturating_add(PAGES_A_COMMIT).min(self.unknown.end);
     }

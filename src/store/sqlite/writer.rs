@@ -249,6 +249,7 @@ impl Writer {
         if let Err(error) = outcome {
             self.memory.undo();
             self.filing.undo();
+            self.log.residue.undo();
             if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
                 self.connection.execute_batch("ROLLBACK")?;
             }
