@@ -105,6 +105,10 @@ impl Challenges {
 
     /// True for the first to spend it.
     fn spend(&self, challenge: &Challenge<'_>, now: Duration) -> Result<bool> {
+        if challenge.deadline <= now {
+            // Over since it was checked: whether it was spent may be forgotten.
+            return Ok(false);
+        }
         let mut used = self.used.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if used.len() >= USED_CHALLENGES_MAX {
             used.retain(|_, deadline| *deadline > now);
@@ -399,6 +403,7 @@ mod tests {
         challenges.sweep(deadline - Duration::from_millis(1));
         assert!(!challenges.spend(&challenge, Duration::ZERO).expect("room"));
         challenges.sweep(deadline);
+        assert!(!challenges.spend(&challenge, deadline).expect("room"), "nor is it taken again once it is forgotten");
         assert!(challenges.used.lock().expect("no panic").is_empty());
     }
 }

@@ -63,7 +63,8 @@ pub(super) fn open_writer(settings: &Settings) -> Result<(Connection, Residue)> 
     let writer_only = format!("PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-65536;");
     connection.execute_batch(&writer_only).map_err(refuse)?;
     // What a crash left in the log, deleted content among it.
-    let mut residue = Residue::new(&log_file(&file))
+    let good = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| uint(row, 1)).map_err(refuse)?;
+    let mut residue = Residue::new(&log_file(&file), good)
         .map_err(|error| OpenError::io(&file, OpenErrorKind::Damaged, "the database's log cannot be read", &error))?;
     residue::clear_left(&connection, &mut residue).map_err(refuse)?;
     if !residue.any() {

@@ -47,9 +47,12 @@ impl Upkeep for SqliteStore {
             note.execute([int(now)])
         });
         note.await?;
-        let mut free = u64::MAX;
-        while let Some(fewer) = self.write(Lane::Urgent, 0, give_back).await?.filter(|left| *left < free) {
-            free = fewer;
+        // As many turns as the first one wants: others free pages meanwhile, too.
+        let mut turns = None;
+        while turns != Some(0)
+            && let Some(free) = self.write(Lane::Urgent, 0, give_back).await?
+        {
+            turns = Some(turns.map_or(free / FREE_PAGES_A_SLICE, |left| left - 1));
         }
         self.queue.truncate()?.await.unwrap_or_else(|_| self.fate.check().and(Err(StoreError::Closing)))
     }

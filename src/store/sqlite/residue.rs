@@ -39,8 +39,8 @@ pub(super) struct Residue {
 }
 
 impl Residue {
-    /// Of a log that is there, with all that somebody who was killed left in it.
-    pub(super) fn new(log: &Path) -> io::Result<Self> {
+    /// Of a log that is there, with all that somebody who was killed left in it; SQLite found so many frames of it good.
+    pub(super) fn new(log: &Path, good: u64) -> io::Result<Self> {
         let log = File::open(log)?;
         let frames = log.metadata()?.len().saturating_sub(HEADER_BYTES) / FRAME_BYTES;
         let mut residue =
@@ -48,7 +48,7 @@ impl Residue {
         if frames > 0 {
             residue.salts = residue.header()?;
             residue.look_through(0..frames)?;
-            if residue.is_torn(frames)? {
+            if good == 0 && residue.is_started_over(frames)? {
                 residue.unknown = 1..u32::MAX;
             }
         }
@@ -105,19 +105,15 @@ impl Residue {
         Ok(Frame { commits: [a, b, c, d] != [0; 4], salts })
     }
 
-    /// The log started over, and whoever did it was killed before the commit: which pages stood where it wrote, and had residue
-    /// that the commit was to clear, nobody knows.
-    fn is_torn(&self, frames: u64) -> io::Result<bool> {
+    /// Something was written since the log started over. Where nothing of it is good, whoever did it was killed before that commit:
+    /// which pages stood where it wrote, and had residue that the commit was to clear, nobody knows.
+    fn is_started_over(&self, frames: u64) -> io::Result<bool> {
         for at in 0..frames {
-            let frame = self.frame(at)?;
-            if frame.salts != self.salts {
-                return Ok(at > 0);
-            }
-            if frame.commits {
-                return Ok(false);
+            if self.frame(at)?.salts == self.salts {
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// Something is to be cleared before the log may be truncated.
@@ -137,10 +133,9 @@ impl Residue {
             return Ok(());
         }
         self.pages.iter().try_for_each(|page| clear_page(connection, *page).map(drop))?;
-        let next = self.unknown.start.saturating_add(PAGES_A_COMMIT).min(self.unknown.end);
-        for page in self.unknown.start..next {
+        for page in self.next() {
             if !clear_page(connection, page)? {
-                self.unknown = 0..0;
+                self.unknown.end = page;
                 break;
             }
         }
@@ -154,9 +149,15 @@ impl Residue {
 
     /// It was committed.
     pub(super) fn settle(&mut self) {
-        self.waits = false;
         self.pages.clear();
-        self.unknown.start = self.unknown.start.saturating_add(PAGES_A_COMMIT).min(self.unknown.end);
+        self.unknown.start = self.next().end;
+        self.waits = false;
+    }
+
+    /// The pages to go over with this commit: none after one that was undone, so that what frees room needs little itself.
+    fn next(&self) -> Range<u32> {
+        let Range { start, end } = self.unknown;
+        start..if self.waits { start } else { start.saturating_add(PAGES_A_COMMIT).min(end) }
     }
 }
 
@@ -428,16 +429,15 @@ mod tests {
             )
             .expect("rows");
         let path = open::log_file(&open::file(dir.path()));
-        let left = || Residue::new(&path).expect("a log");
-        assert!(left().any() && !left().is_going_over(), "commits are there");
+        let left = |good| Residue::new(&path, good).expect("a log");
+        assert!(left(1).any() && !left(1).is_going_over(), "commits are there");
         let log = std::fs::OpenOptions::new().write(true).open(&path).expect("a log");
         let write = |bytes: &[u8], at: u64| log.write_all_at(bytes, at).expect("written");
         write(b"newsalts", 16);
-        assert!(!left().is_going_over(), "what was there is there");
-        // The first frame of the new round, of no commit.
-        write(&[0; 4], HEADER_BYTES + 4);
+        assert!(!left(0).is_going_over(), "what was there is there");
+        // The first frame of the new round.
         write(b"newsalts", HEADER_BYTES + 8);
-        let mut residue = left();
+        let mut residue = left(0);
         assert!(residue.is_going_over());
         (residue.pages, residue.seen) = (BTreeSet::new(), 0);
         assert!(count(&connection).expect("pages") > 0);

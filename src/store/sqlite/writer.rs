@@ -192,13 +192,13 @@ impl Writer {
     /// Clears what is left of moved rows, and then truncates the log; without room it stays until there is some.
     fn empty_log(&mut self) -> Result<()> {
         for _ in 0..2 {
+            if self.log.residue.any() {
+                self.commit_batch(&mut Vec::new())?;
+            }
             if !self.log.residue.any() {
                 return self.log.truncate(&self.connection);
             }
-            self.commit_batch(&mut Vec::new())?;
-            if self.log.residue.any() {
-                self.log.start_over(&self.connection)?;
-            }
+            self.log.start_over(&self.connection)?;
         }
         Ok(())
     }
