@@ -186,7 +186,7 @@ impl SqliteStore {
         // The permit goes along: a dropped future must not let more readers in than there are connections.
         let task = tokio::task::spawn_blocking(move || {
             let (_permit, pool) = (permit, pool);
-            let connection = pool.get().map_err(|_| StoreError::Busy)?;
+            let connection = pool.get_timeout(open::CONNECTION_WAIT).map_err(|_| StoreError::Busy)?;
             let snapshot = connection.unchecked_transaction().map_err(|error| fate.judge(&error))?;
             read(&snapshot).map_err(|error| fate.judge(&error))
         });

@@ -144,7 +144,8 @@ fn readers(file: &Path, count: u32) -> Result<Pool> {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_on_check_out(false)
-        .connection_timeout(CONNECTION_WAIT)
+        // For all of them, at the start; a reader waits less.
+        .connection_timeout(START_WAIT)
         .build(manager)
         .map_err(|error| OpenError::at(OpenErrorKind::NotPermitted, file, format!("the readers could not open it: {error}")))
 }
@@ -297,6 +298,8 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a checkpoint waits for a reader, and so the writer stands still at most.
 const CHECKPOINT_WAIT: Duration = Duration::from_millis(250);
 /// How long a reader waits for its connection; there are as many as may read at once.
-const CONNECTION_WAIT: Duration = Duration::from_millis(500);
+pub(super) const CONNECTION_WAIT: Duration = Duration::from_millis(500);
+/// How long the start waits for the readers' connections: half a second was not enough once in 20,000 starts on a busy machine.
+const START_WAIT: Duration = Duration::from_secs(5);
 /// Statements kept compiled; more than there are.
 const STATEMENTS_MAX: usize = 96;
