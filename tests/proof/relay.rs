@@ -138,9 +138,9 @@ impl Place {
 
     /// The database of a relay that was stopped in order is whole, and nothing of rows that were moved is left in it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let code = self.operator(&["check"])?;
-        ensure!(code == 0, "`restante check` ended with {code}");
-        let residue = &self.told(&["check", "--json"])?["residue"];
+        let output = Self { under: Vec::new(), ..self.clone() }.command(&["check", "--json"])?.output()?;
+        ensure!(output.status.success(), "`restante check` ended with {}", output.status);
+        let residue = &serde_json::from_slice::<Value>(&output.stdout)?["residue"];
         ensure!(*residue == 0, "bytes of rows that were moved are left in {residue} pages");
         Ok(())
     }

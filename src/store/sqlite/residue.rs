@@ -261,8 +261,7 @@ fn map_of(number: u32) -> Option<u32> {
 /// up and leaves the last of them behind; what could be such pointers, there, is taken for them.
 fn residue_of(page: &[u8]) -> Option<Range<usize>> {
     let (_, region) = bounds(page)?;
-    let is_pointer =
-        |word: &&[u8]| (LEAF_HEADER_BYTES..page.len()).contains(&usize::from(u16::from_be_bytes([word[0], word[1]])));
+    let is_pointer = |word: &&[u8]| (region.start..page.len()).contains(&usize::from(u16::from_be_bytes([word[0], word[1]])));
     let pointers = page[region.clone()].chunks_exact(2).take_while(is_pointer).count();
     if is_zero(&page[region.start + 2 * pointers..region.end]) { None } else { unallocated(page) }
 }

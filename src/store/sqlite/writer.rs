@@ -162,8 +162,8 @@ impl Writer {
         }
     }
 
-    /// How long to wait for work: not at all while rows are left behind or pages to go over; until the log is to be truncated while the log holds
-    /// anything; else for ever.
+    /// How long to wait for work: not at all while rows are left behind or pages to go over; until the log is to be truncated
+    /// while the log holds anything; else for ever.
     fn patience(&self) -> Option<Duration> {
         if self.leftovers || self.log.residue.is_going_over() {
             return Some(Duration::ZERO);
