@@ -390,12 +390,14 @@ mod tests {
         residue.look(open::log_pages()).expect("a log");
         let mut seen = 0;
         for begin in 0..20 {
-            // Holes first, and then so many that what stays is put together.
+            // Holes first, and then so many that what stays is put together: in one commit, the first after the log started over.
+            connection.execute_batch("BEGIN").expect("begun");
             for rest in [0, 3, 1, 4] {
                 let delete = "DELETE FROM rows WHERE id > ?1 AND id <= ?1 + 100 AND id % 5 = ?2";
                 connection.execute(delete, [begin as i64 * 100, rest]).expect("deleted");
-                residue.look(open::log_pages()).expect("a log");
             }
+            connection.execute_batch("COMMIT").expect("committed");
+            residue.look(open::log_pages()).expect("a log");
             seen += residue.pages.len();
             connection.execute_batch("BEGIN").expect("begun");
             residue.clear(&connection).expect("cleared");
