@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, Result as SqlResult};
 use super::refusal::{OpenError, OpenErrorKind, inspect, older, refused};
 use super::rows::StoredRow;
 use super::values::{blob_or_none, int, uint};
-use super::{open, residue};
+use super::{open, pages};
 use crate::protocol::DeviceId;
 
 /// What a check found.
@@ -54,7 +54,7 @@ pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
         structure(&snapshot, &mut report)?;
         if report.broken.is_empty() {
             rows(&snapshot, &mut report)?;
-            report.residue = residue::count(&snapshot)?;
+            report.residue = pages::count(&snapshot)?;
         }
         Ok(report)
     };

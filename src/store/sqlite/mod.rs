@@ -20,6 +20,7 @@ mod memory;
 mod mover;
 mod notices;
 mod open;
+mod pages;
 mod passes;
 mod places;
 mod purge;

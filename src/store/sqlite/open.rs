@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::refusal::{OpenError, OpenErrorKind, inspect, newer, refused};
 use super::residue::{self, Residue};
 use super::values::uint;
-use super::{Pool, Settings};
+use super::{Pool, Settings, pages};
 
 type Result<T> = std::result::Result<T, OpenError>;
 
@@ -91,7 +91,7 @@ pub(super) fn open_mover(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The connection that `residue` writes pages by, which SQLite's defensive mode forbids; it moves no log unasked.
+/// The connection that `pages` are cleared by, which SQLite's defensive mode forbids; it moves no log unasked.
 fn connect_writer(file: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
@@ -198,7 +198,7 @@ fn make_schema(file: &Path) -> rusqlite::Result<()> {
          COMMIT;",
         version()
     ))?;
-    residue::clear_all(&connection)?;
+    pages::clear_all(&connection)?;
     // Into the file, and the log away: asked for, because closing does the same and says nothing of a failure. A file whose
     // schema was left in a log of another name would be filled, and refused at the next start.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -217,7 +217,7 @@ fn upgrade(connection: &mut Connection, file: &Path) -> Result<()> {
         return Ok(());
     }
     if found < VERSION_WITHOUT_RESIDUE {
-        residue::clear_all(connection).map_err(refuse)?;
+        pages::clear_all(connection).map_err(refuse)?;
     }
     let steps = missing.join("\n");
     #[cfg(feature = "sabotage")]
