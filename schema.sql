@@ -20,7 +20,9 @@ CREATE TABLE relay (
   envelopes INTEGER NOT NULL DEFAULT 0,
   envelope_bytes INTEGER NOT NULL DEFAULT 0,
   -- What expires up to here is just being removed: what has lost its place already is no damage. NULL but for moments.
-  purge_cutoff INTEGER
+  purge_cutoff INTEGER,
+  -- The first page of those still to be gone over for what SQLite left of moved rows. NULL but after a kill in a certain moment.
+  uncleared_from INTEGER
 ) STRICT;
 
 INSERT INTO relay (id) VALUES (1);

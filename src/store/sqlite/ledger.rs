@@ -55,6 +55,7 @@ const LEDGER: &[Table] = &[
             ("envelopes", "how many envelopes wait in all", "until the next commit"),
             ("envelope_bytes", "how many bytes wait in all", "until the next commit"),
             ("purge_cutoff", "that a purge is under way, and how far it goes", "moments"),
+            ("uncleared_from", "that the relay was killed, and how far it has looked for traces since", "minutes"),
         ],
     },
     Table {

@@ -62,9 +62,11 @@ pub(super) fn open_writer(settings: &Settings) -> Result<(Connection, Residue)> 
     let pages_max = settings.disk_bytes_max / PAGE_BYTES;
     let writer_only = format!("PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-65536;");
     connection.execute_batch(&writer_only).map_err(refuse)?;
+    keep_log(&connection, true).map_err(refuse)?;
     // What a crash left in the log, deleted content among it.
     let good = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| uint(row, 1)).map_err(refuse)?;
-    let mut residue = Residue::new(&log_file(&file), good)
+    let from = connection.query_row("SELECT uncleared_from FROM relay", [], |row| row.get(0)).map_err(refuse)?;
+    let mut residue = Residue::new(&log_file(&file), good, from)
         .map_err(|error| OpenError::io(&file, OpenErrorKind::Damaged, "the database's log cannot be read", &error))?;
     residue::clear_left(&connection, &mut residue).map_err(refuse)?;
     if !residue.any() {
@@ -82,6 +84,11 @@ pub(super) fn open_writer(settings: &Settings) -> Result<(Connection, Residue)> 
         Ok(())
     }));
     Ok((connection, residue))
+}
+
+/// Whether closing leaves the log as it is, by which is known what is to be cleared, or removes it.
+pub(super) fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
 /// The connection beside the writer's that moves its log. It reads once, so that what is in the way is found at the start.
@@ -290,6 +297,7 @@ const UPGRADES: &[&str] = &[
     include_str!("upgrades/007.sql"),
     include_str!("upgrades/008.sql"),
     include_str!("upgrades/009.sql"),
+    include_str!("upgrades/010.sql"),
 ];
 /// Earlier ones left rows that SQLite had moved in their former pages.
 const VERSION_WITHOUT_RESIDUE: u32 = 9;

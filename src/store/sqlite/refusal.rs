@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 use super::open::{APPLICATION_ID, PAGE_BYTES, log_file, version};
 
@@ -148,13 +149,16 @@ pub(super) fn older(file: &Path, found: u32) -> OpenError {
 
 pub(super) fn refused(file: &Path, error: &rusqlite::Error) -> OpenError {
     let kind = match error.sqlite_error_code() {
+        // What the connections share in memory is a file, too. While the relay runs this is fatal: the log holds a commit then.
+        _ if error.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE) => OpenErrorKind::Full,
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => OpenErrorKind::Damaged,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenErrorKind::InUse,
         Some(ErrorCode::DiskFull) => OpenErrorKind::Full,
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => OpenErrorKind::NotPermitted,
         _ => OpenErrorKind::Damaged,
     };
-    OpenError::at(kind, file, super::fate::sentence(error))
+    let sentence = super::fate::sentence(error);
+    OpenError::at(kind, file, if kind == OpenErrorKind::Full { format!("the disk is full ({sentence})") } else { sentence })
 }
 
 const MAGIC: &[u8] = b"SQLite format 3\0";

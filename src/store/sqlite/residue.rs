@@ -5,7 +5,7 @@
 //! overwritten in its new place alone once it is deleted. So after each commit the writer looks at the pages in the log, and
 //! with the next one it writes those with such residue again, without it; no log is truncated before. Only where that next
 //! commit is the first of a log that started over, and the process is killed in the middle of it, may a page be forgotten: then the
-//! next start goes over all of them, beside its work.
+//! next start goes over all of them, beside its work. How far it came stands in the database (`relay.uncleared_from`).
 //!
 //! The log's format is that of <https://sqlite.org/fileformat2.html>, section 4; what a page's is, and how one is cleared, is in
 //! `pages`.
@@ -34,6 +34,8 @@ pub(super) struct Residue {
     pages: BTreeSet<u32>,
     /// Pages to go over, a few with each commit.
     unknown: Range<u32>,
+    /// That there are such pages is known by the log alone.
+    unnoted: bool,
     /// The last transaction was undone: they wait until one is not.
     waits: bool,
     frames: Vec<u8>,
@@ -41,16 +43,25 @@ pub(super) struct Residue {
 
 impl Residue {
     /// Of a log that is there, with all that somebody who was killed left in it; SQLite found so many frames of it good.
-    pub(super) fn new(log: &Path, good: u64) -> io::Result<Self> {
+    /// `from` is the first page still to be gone over since an earlier kill.
+    pub(super) fn new(log: &Path, good: u64, from: Option<u32>) -> io::Result<Self> {
         let log = File::open(log)?;
         let frames = log.metadata()?.len().saturating_sub(HEADER_BYTES) / FRAME_BYTES;
-        let mut residue =
-            Self { log, salts: [0; 8], seen: 0, pages: BTreeSet::new(), unknown: 0..0, waits: false, frames: Vec::new() };
+        let mut residue = Self {
+            log,
+            salts: [0; 8],
+            seen: 0,
+            pages: BTreeSet::new(),
+            unknown: from.map_or(0..0, |from| from..u32::MAX),
+            unnoted: false,
+            waits: false,
+            frames: Vec::new(),
+        };
         if frames > 0 {
             residue.salts = residue.header()?;
             residue.look_through(0..frames)?;
             if good == 0 && residue.is_started_over(frames)? {
-                residue.unknown = 1..u32::MAX;
+                (residue.unknown, residue.unnoted) = (1..u32::MAX, true);
             }
         }
         Ok(residue)
@@ -119,7 +130,7 @@ impl Residue {
 
     /// Something is to be cleared before the log may be truncated.
     pub(super) fn any(&self) -> bool {
-        !self.pages.is_empty()
+        !self.pages.is_empty() || self.unnoted
     }
 
     /// There are pages to go over now.
@@ -134,12 +145,21 @@ impl Residue {
             return Ok(());
         }
         self.pages.iter().try_for_each(|page| clear_page(connection, *page).map(drop))?;
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
         for page in self.next() {
             if !clear_page(connection, page)? {
                 self.unknown.end = page;
                 break;
             }
         }
+        let from = self.next().end;
+        let mut note = connection.prepare_cached(
+            "UPDATE relay
+             SET uncleared_from = ?1",
+        )?;
+        note.execute([(from < self.unknown.end).then_some(from)])?;
         Ok(())
     }
 
@@ -152,7 +172,7 @@ impl Residue {
     pub(super) fn settle(&mut self) {
         self.pages.clear();
         self.unknown.start = self.next().end;
-        self.waits = false;
+        (self.unnoted, self.waits) = (false, false);
     }
 
     /// The pages to go over with this commit: none after one that was undone, so that what frees room needs little itself.
@@ -244,22 +264,30 @@ mod tests {
         assert!(seen > 5, "{seen} pages");
     }
 
+    #[test]
+    fn closing_without_clearing_leaves_the_log_by_which_the_next_start_clears() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (connection, _) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        connection.execute_batch(MOVED_ROWS).expect("rows");
+        assert!(count(&connection).expect("pages") > 0);
+        drop(connection);
+        let (connection, residue) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        assert!(!residue.any() && !residue.is_going_over());
+        assert_eq!(count(&connection).expect("pages"), 0);
+        open::keep_log(&connection, false).expect("set");
+        drop(connection);
+        assert!(!open::log_file(&open::file(dir.path())).exists());
+    }
+
     /// As a process leaves it that is killed in the first commit after the log started over.
     #[test]
     fn where_a_kill_may_have_cost_pages_all_are_gone_over() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (connection, _) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
-        connection
-            .execute_batch(
-                "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
-                 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
-                 INSERT INTO rows SELECT n, randomblob(900 + n % 300) FROM numbers;
-                 DELETE FROM rows WHERE id % 7 > 1;
-                 PRAGMA wal_checkpoint(PASSIVE);",
-            )
-            .expect("rows");
+        connection.execute_batch(MOVED_ROWS).expect("rows");
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("moved");
         let path = open::log_file(&open::file(dir.path()));
-        let left = |good| Residue::new(&path, good).expect("a log");
+        let left = |good| Residue::new(&path, good, None).expect("a log");
         assert!(left(1).any() && !left(1).is_going_over(), "commits are there");
         let log = std::fs::OpenOptions::new().write(true).open(&path).expect("a log");
         let write = |bytes: &[u8], at: u64| log.write_all_at(bytes, at).expect("written");
@@ -268,10 +296,17 @@ mod tests {
         // The first frame of the new round.
         write(b"newsalts", HEADER_BYTES + 8);
         let mut residue = left(0);
-        assert!(residue.is_going_over());
+        assert!(residue.is_going_over() && residue.any(), "the log is not to be truncated");
         (residue.pages, residue.seen) = (BTreeSet::new(), 0);
-        assert!(count(&connection).expect("pages") > 0);
-        let mut commits = 0;
+        residue.clear(&connection).expect("cleared");
+        residue.settle();
+        assert!(!residue.any(), "it may be truncated");
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("truncated");
+        drop(connection);
+        let (connection, mut residue) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        assert_eq!(residue.unknown.start, 1 + PAGES_A_COMMIT);
+        assert!(count(&connection).expect("pages") > 0, "that first commit was not enough");
+        let mut commits = 1;
         while residue.is_going_over() {
             residue.clear(&connection).expect("cleared");
             residue.settle();
@@ -280,6 +315,15 @@ mod tests {
         assert_eq!(count(&connection).expect("pages"), 0);
         let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
         assert_eq!(commits, pages / PAGES_A_COMMIT + 1);
-        std::mem::forget(connection);
+        drop(connection);
+        let (_, residue) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        assert!(!residue.is_going_over());
     }
+
+    /// Rows, most of them deleted: what stays of them is put together.
+    const MOVED_ROWS: &str = "
+        CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
+        INSERT INTO rows SELECT n, randomblob(900 + n % 300) FROM numbers;
+        DELETE FROM rows WHERE id % 7 > 1;";
 }

@@ -154,11 +154,10 @@ impl Writer {
         }
         self.log.end();
         let closed = self.fate.check().and_then(|()| self.empty_log());
+        let kept = self.log.residue.any();
+        let closed = closed.and_then(|()| open::keep_log(&self.connection, kept).map_err(|error| self.fate.judge(&error)));
         if let Err(StoreError::Failed(message)) = closed {
             self.give_up(Vec::new(), message);
-        } else if self.log.residue.any() {
-            // Closing would empty the log, by which the next start clears it.
-            std::mem::forget(self.connection);
         }
     }
 
