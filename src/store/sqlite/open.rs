@@ -299,8 +299,8 @@ const UPGRADES: &[&str] = &[
     include_str!("upgrades/009.sql"),
     include_str!("upgrades/010.sql"),
 ];
-/// Earlier ones left rows that SQLite had moved in their former pages.
-const VERSION_WITHOUT_RESIDUE: u32 = 9;
+/// Earlier ones left rows that SQLite had moved in their former pages; version 9 only where it was killed and stopped once more.
+const VERSION_WITHOUT_RESIDUE: u32 = 10;
 /// Before 3.51.3 a checkpoint beside a write could corrupt the file.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a checkpoint waits for a reader, and so the writer stands still at most.
