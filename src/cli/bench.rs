@@ -7,6 +7,7 @@
 mod baseline;
 mod crowd;
 mod device;
+mod disk;
 mod figures;
 mod fill;
 mod filled;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::device::{log_in, register};
+use super::disk;
 use super::figures::{Bound, Section};
 use super::load::{Recipients, drain, drive};
 use super::pace::pace;
@@ -29,6 +30,11 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
         section.round("p99", "ms", p99);
         section.round("p99_ratio_to_p50", "×", p99.zip(p50).map(|(p99, p50)| p99 / p50));
         section.round("sent_late_p99", "ms", paced.late.percentile(99));
+        if let Ok(data) = relay.data() {
+            let mut waits = tokio::task::spawn_blocking(move || disk::waits(&data, DISK_TIME)).await??;
+            section.round("disk_alone_p50", "ms", waits.percentile(50));
+            section.round("disk_alone_p99", "ms", waits.percentile(99));
+        }
         let received = drain(plan, &relay.at, &online).await?;
         let accepted = peak.accepted + paced.sent.accepted;
         section.count("sent", accepted);
@@ -42,3 +48,6 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
     section.aim("p99_ratio_to_p50", Bound::AtMost { floor: 5.0, aim: 3.0 });
     Ok(section)
 }
+
+/// Of the disk alone, each round.
+const DISK_TIME: Duration = Duration::from_secs(2);
