@@ -99,7 +99,9 @@ fn full(place: &Place, filler: Option<&Path>, random: &mut Random) -> anyhow::Re
     world.drain(&relay)?;
     relay.stop()?;
     if let Some(filler) = filler {
-        // Not even the memory that SQLite's connections share finds room: a start said of that to restore a backup.
+        // Not even the memory that SQLite's connections share finds room: a start said of that to restore a backup. Whoever closes
+        // last removes its file, but for one who only reads.
+        let _ = fs::remove_file(place.data().join("restante.db-shm"));
         full_at_the_start(place, filler, &[75]).context("after a stop")?;
         place.start()?.stop()?;
     }
