@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod auth;
+mod challenges;
 pub mod clock;
 pub mod envelopes;
 pub mod error;
@@ -82,7 +83,7 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Clock,
     random: random::Source,
-    challenges: auth::Challenges,
+    challenges: challenges::Challenges,
     sessions: auth::Sessions,
     factors: factor::Factors,
     logins: tokio::sync::Semaphore,
@@ -106,7 +107,7 @@ impl Relay {
         let relay = Self {
             inner: Arc::new(Inner {
                 relay_key: RelayKey(settings.relay_key.public()),
-                challenges: auth::Challenges::new(&random),
+                challenges: challenges::Challenges::new(&random),
                 sessions: auth::Sessions::default(),
                 factors: factor::Factors::new(&settings.totp_key),
                 logins: tokio::sync::Semaphore::new(auth::LOGINS_MAX),

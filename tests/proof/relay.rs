@@ -124,21 +124,26 @@ impl Place {
         Ok(copy)
     }
 
+    /// The same place, with nothing that the binary runs under.
+    fn alone(&self) -> Self {
+        Self { under: Vec::new(), ..self.clone() }
+    }
+
     /// A command of the operator's; gives its exit code.
     pub(crate) fn operator(&self, arguments: &[&str]) -> anyhow::Result<i32> {
-        let status = Self { under: Vec::new(), ..self.clone() }.command(arguments)?.stdout(Stdio::null()).status()?;
+        let status = self.alone().command(arguments)?.stdout(Stdio::null()).status()?;
         status.code().context("a command of the operator's was killed")
     }
 
     /// What such a command says in JSON.
     pub(crate) fn told(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = Self { under: Vec::new(), ..self.clone() }.command(arguments)?.output()?;
+        let output = self.alone().command(arguments)?.output()?;
         serde_json::from_slice(&output.stdout).context("a command of the operator's said no JSON")
     }
 
     /// The database of a relay that was stopped in order is whole, and nothing of rows that were moved is left in it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let output = Self { under: Vec::new(), ..self.clone() }.command(&["check", "--json"])?.output()?;
+        let output = self.alone().command(&["check", "--json"])?.output()?;
         ensure!(output.status.success(), "`restante check` ended with {}", output.status);
         let residue = &serde_json::from_slice::<Value>(&output.stdout)?["residue"];
         ensure!(*residue == 0, "bytes of rows that were moved are left in {residue} pages");
