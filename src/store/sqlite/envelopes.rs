@@ -11,12 +11,12 @@ use super::places;
 use super::queue::Lane;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
-use super::values::{blob_or_none, int, kind, uint, uint_or_none};
+use super::values::{blob, blob_or_none, int, kind, uint, uint_or_none};
 use super::writer::Tx;
 use crate::protocol::envelopes::{Envelope, Gap, ListName, SEQ_END};
 use crate::protocol::tokens::TokenKind;
 use crate::protocol::{Bytes, DeviceId, Seq, TokenHash};
-use crate::store::{Acked, Enqueue, Enqueued, Envelopes, Result, StoreError, Waiting};
+use crate::store::{Acked, Enqueue, Enqueued, Envelopes, NewEnvelope, Result, StoreError, Waiting};
 
 #[async_trait]
 impl Envelopes for SqliteStore {
@@ -93,13 +93,7 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     if token.suspended {
         return Ok(Enqueued::AllFull);
     }
-    let mut mailboxes = Vec::with_capacity(send.envelopes.len());
-    for envelope in &send.envelopes {
-        match mailbox_of(connection, &envelope.device)? {
-            Some((mailbox, account)) if account == token.account => mailboxes.push(mailbox),
-            _ => return Ok(Enqueued::ListChanged),
-        }
-    }
+    let Some(mailboxes) = mailboxes_of(connection, token.account, send)? else { return Ok(Enqueued::ListChanged) };
     let knock = token.kind == TokenKind::Knock;
     let repeated = knock && is_known(tx, &mailboxes, send)?;
     if !repeated && token.uses_left == Some(0) {
@@ -150,6 +144,20 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
         mark.execute((send.token.as_bytes(), send.once_tag))?;
     }
     Ok(Enqueued::Queued { full })
+}
+
+/// Of the envelopes, in their order; nothing when a device is not the account's. By the account, since whoever looked the route
+/// up has just read that; by the device would be one more page of those that are not at hand.
+fn mailboxes_of(connection: &Connection, account: i64, send: &Enqueue) -> SqlResult<Option<Vec<i64>>> {
+    let mut select = connection.prepare_cached(
+        "SELECT device, mailbox
+         FROM devices
+         WHERE account = ?1",
+    )?;
+    let devices = select.query_and_then([account], |row| -> SqlResult<_> { Ok((DeviceId(blob(row, 0)?), row.get(1)?)) })?;
+    let devices = devices.collect::<SqlResult<Vec<(DeviceId, i64)>>>()?;
+    let mailbox = |envelope: &NewEnvelope| devices.iter().find(|(device, _)| *device == envelope.device).map(|found| found.1);
+    Ok(send.envelopes.iter().map(mailbox).collect())
 }
 
 /// Whether any of the mailboxes has, or lately had, this very send.
