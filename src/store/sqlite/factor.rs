@@ -94,13 +94,7 @@ impl Factors for SqliteStore {
 
     async fn any_factor(&self) -> Result<Option<(AccountId, [u8; LOCKED_SECRET_LENGTH])>> {
         self.read(|connection| {
-            // `CROSS JOIN`, in this order: by itself SQLite looked through all accounts for one that has a factor.
-            let mut find = connection.prepare_cached(
-                "SELECT accounts.account, factors.secret
-                 FROM factors
-                 CROSS JOIN accounts ON accounts.id = factors.account
-                 LIMIT 1",
-            )?;
+            let mut find = connection.prepare_cached(ANY_FACTOR)?;
             find.query_row([], |row| Ok((AccountId(blob(row, 0)?), blob(row, 1)?))).optional()
         })
         .await
@@ -124,4 +118,27 @@ fn find(connection: &Connection, account: &AccountId) -> SqlResult<Option<i64>> 
          WHERE account = ?1",
     )?;
     find.query_row([account.as_bytes()], |row| row.get(0)).optional()
+}
+
+/// `CROSS JOIN` is SQLite's word for this order and no other: by itself it looked through all accounts for one that has a factor.
+const ANY_FACTOR: &str = "SELECT accounts.account, factors.secret
+     FROM factors
+     CROSS JOIN accounts ON accounts.id = factors.account
+     LIMIT 1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asked at each start: it must not take longer where there are many accounts.
+    #[test]
+    fn a_factor_is_found_without_looking_through_all_accounts() {
+        #[expect(clippy::disallowed_methods, reason = "in memory, for these tables alone")]
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(include_str!("../../../schema.sql")).expect("the schema");
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {ANY_FACTOR}")).expect("a plan");
+        let steps = plan.query_map([], |row| row.get::<_, String>(3)).expect("steps");
+        let steps: Vec<String> = steps.collect::<SqlResult<_>>().expect("steps");
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN accounts")), "{steps:#?}");
+    }
 }
