@@ -128,17 +128,12 @@ const ANY_FACTOR: &str = "SELECT accounts.account, factors.secret
 
 #[cfg(test)]
 mod tests {
+    use super::super::plans::assert_no_scan;
     use super::*;
 
     /// Asked at each start: it must not take longer where there are many accounts.
     #[test]
     fn a_factor_is_found_without_looking_through_all_accounts() {
-        #[expect(clippy::disallowed_methods, reason = "in memory, for these tables alone")]
-        let connection = Connection::open_in_memory().expect("a database");
-        connection.execute_batch(include_str!("../../../schema.sql")).expect("the schema");
-        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {ANY_FACTOR}")).expect("a plan");
-        let steps = plan.query_map([], |row| row.get::<_, String>(3)).expect("steps");
-        let steps: Vec<String> = steps.collect::<SqlResult<_>>().expect("steps");
-        assert!(!steps.iter().any(|step| step.starts_with("SCAN accounts")), "{steps:#?}");
+        assert_no_scan(ANY_FACTOR, &[], &["accounts"]);
     }
 }

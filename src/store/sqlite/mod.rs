@@ -23,6 +23,8 @@ mod open;
 mod pages;
 mod passes;
 mod places;
+#[cfg(test)]
+mod plans;
 mod purge;
 mod queue;
 mod refusal;

@@ -70,16 +70,7 @@ pub(super) fn walk(
     through: u64,
     mut each: impl FnMut(Place) -> Result<bool>,
 ) -> Result<()> {
-    let mut select = connection.prepare_cached(
-        "SELECT seq, envelope, repeat_tag, bytes, knock
-         FROM filed
-         WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
-         UNION ALL
-         SELECT seq, envelope, repeat_tag, bytes, knock
-         FROM fresh
-         WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
-         ORDER BY seq",
-    )?;
+    let mut select = connection.prepare_cached(PLACES)?;
     let mut rows = select.query([mailbox, int(after), int(through)])?;
     while let Some(row) = rows.next()? {
         if !each(Place::read(row)?)? {
@@ -164,6 +155,15 @@ fn slice(connection: &Connection, reached: (i64, i64), rows: i64) -> Result<Opti
     Ok(last)
 }
 
+/// The places of a mailbox, by seq.
+const PLACES: &str = "SELECT seq, envelope, repeat_tag, bytes, knock
+     FROM filed
+     WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
+     UNION ALL
+     SELECT seq, envelope, repeat_tag, bytes, knock
+     FROM fresh
+     WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
+     ORDER BY seq";
 /// What waits in a mailbox.
 const WAITING: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
      FROM (
@@ -184,14 +184,8 @@ const FILED_A_SLICE: i64 = 256;
 
 #[cfg(test)]
 mod tests {
+    use super::super::plans::{assert_no_scan, database, steps};
     use super::*;
-
-    fn database() -> Connection {
-        #[expect(clippy::disallowed_methods, reason = "in memory, for these tables alone")]
-        let connection = Connection::open_in_memory().expect("a database");
-        connection.execute_batch(include_str!("../../../schema.sql")).expect("the schema");
-        connection
-    }
 
     /// Each place's row and tag follow from where it is.
     fn place(mailbox: i64, seq: u64) -> Place {
@@ -243,25 +237,12 @@ mod tests {
 
     #[test]
     fn one_mailbox_is_counted_without_reading_what_waits_in_others() {
-        let connection = database();
-        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {WAITING}")).expect("a plan");
-        let steps = plan.query_map([1, 0], |row| row.get::<_, String>(3)).expect("steps");
-        let steps: Vec<String> = steps.collect::<Result<_>>().expect("steps");
-        let scanned = ["SCAN envelopes", "SCAN filed", "SCAN fresh"];
-        assert!(!steps.iter().any(|step| scanned.iter().any(|scan| step.starts_with(scan))), "{steps:#?}");
+        assert_no_scan(WAITING, &[1, 0], &["envelopes", "filed", "fresh"]);
     }
 
     #[test]
     fn places_are_read_in_order_without_sorting() {
-        let connection = database();
-        let plan = "EXPLAIN QUERY PLAN
-                    SELECT seq, envelope FROM filed WHERE mailbox = 1 AND seq > 2 AND seq <= 3
-                    UNION ALL
-                    SELECT seq, envelope FROM fresh WHERE mailbox = 1 AND seq > 2 AND seq <= 3
-                    ORDER BY seq";
-        let mut plan = connection.prepare(plan).expect("a plan");
-        let steps = plan.query_map([], |row| row.get::<_, String>(3)).expect("steps");
-        let steps: Vec<String> = steps.collect::<Result<_>>().expect("steps");
+        let steps = steps(PLACES, &[1, 2, 3]);
         assert!(steps.iter().any(|step| step.contains("MERGE")), "{steps:?}");
         assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN")), "{steps:?}");
     }

@@ -208,19 +208,14 @@ const FREE_PAGES_A_SLICE: u64 = 32;
 
 #[cfg(test)]
 mod tests {
+    use super::super::plans::assert_no_scan;
     use super::*;
 
     /// Asked by the writer in each purge, with everybody's sends waiting behind it.
     #[test]
     fn accounts_nobody_visits_are_found_without_going_through_all_devices() {
-        #[expect(clippy::disallowed_methods, reason = "in memory, for these tables alone")]
-        let connection = rusqlite::Connection::open_in_memory().expect("a database");
-        connection.execute_batch(include_str!("../../../schema.sql")).expect("the schema");
-        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {UNSEEN_ACCOUNTS}")).expect("a plan");
         // As a slice asks: for few accounts SQLite would choose otherwise.
         let values = [0, int(slices::SLICE_ROWS_MAX as u64 + 1)];
-        let steps = plan.query_map(values, |row| row.get::<_, String>(3)).expect("steps");
-        let steps: Vec<String> = steps.collect::<SqlResult<_>>().expect("steps");
-        assert!(!steps.iter().any(|step| step.starts_with("SCAN")), "{steps:#?}");
+        assert_no_scan(UNSEEN_ACCOUNTS, &values, &["stale", "other"]);
     }
 }
