@@ -8,16 +8,20 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
-# The dependencies first, behind an empty crate: this layer stays until they change.
+# The dependencies first, behind empty crates: this layer stays until they change.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/base/Cargo.toml crates/base/
+COPY crates/relay/Cargo.toml crates/relay/
 COPY .cargo .cargo
-RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs && \
+RUN mkdir src crates/base/src crates/relay/src && touch src/lib.rs crates/base/src/lib.rs crates/relay/src/lib.rs && \
+    echo 'fn main() {}' > src/main.rs && \
     RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked \
       --no-default-features --features server --target "$(uname -m)-unknown-linux-gnu"
 COPY relay.toml schema.sql ./
+COPY crates crates
 COPY src src
-# The sources may be older than the empty crate that was just built; --target keeps the flags off build scripts and macros.
-RUN touch src/lib.rs src/main.rs && \
+# The sources may be older than the empty crates that were just built; --target keeps the flags off build scripts and macros.
+RUN touch src/lib.rs src/main.rs crates/base/src/lib.rs crates/relay/src/lib.rs && \
     RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked \
       --no-default-features --features server --target "$(uname -m)-unknown-linux-gnu" && \
     install -D -m 0755 target/*/release/restante /image/restante && \

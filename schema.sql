@@ -1,5 +1,5 @@
 -- The whole schema of a relay's database, as of the newest upgrade. A new database is made of this file; an older one
--- becomes the same by src/store/sqlite/upgrades/NNN.sql, and a test holds both ways to one result.
+-- becomes the same by crates/relay/src/store/sqlite/upgrades/NNN.sql, and a test holds both ways to one result.
 --
 -- What is not here matters as much: no arrival time, no sender, no token beside an envelope, no address, no session, no
 -- login time, no row for anything acknowledged. Deleted content is overwritten (secure_delete), so a row that is gone is
@@ -145,7 +145,7 @@ CREATE TABLE envelopes (
 CREATE INDEX envelopes_expires_at ON envelopes (expires_at);
 
 -- Where the envelopes of each mailbox lie, by seq, with all that the writer has to know of them; with the next table in the
--- place of an index (src/store/sqlite/places.rs).
+-- place of an index (crates/relay/src/store/sqlite/places.rs).
 CREATE TABLE filed (
   mailbox INTEGER NOT NULL,
   seq INTEGER NOT NULL,

@@ -64,6 +64,7 @@ staged() {
 copy_in() {
   local arguments=("$@") target
   target="$(staged "${arguments[-1]}")"
+  if [[ $target == */ ]]; then mkdir -p "$target"; fi
   for source in "${arguments[@]:0:${#arguments[@]}-1}"; do
     if [[ -d $source ]]; then
       mkdir -p "$target" && cp -R "$source/." "$target/"

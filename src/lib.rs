@@ -20,6 +20,9 @@
 //! | 0 | `protocol`, `crypto`, `config` | words and bytes; primitives; what may be set |
 //! | tower | `client` | the client library; knows `protocol` and `crypto`, never the relay's floors |
 //!
+//! `protocol` and `crypto` are the crate `restante-base`, the floors from `config` and `store` to `server` the crate
+//! `restante-relay`; both are re-exported here.
+//!
 //! # One send, top to bottom
 //!
 //! `api` reads the request and calls [`Relay::send`](service::Relay::send). That asks the store where the token leads, wraps
@@ -27,24 +30,12 @@
 //! writer wakes who waits on those mailboxes, then answers; only then does the sender get its `202`. A waiting poll that is
 //! woken reads the store again: the store is the only truth, so a lost or an extra wake-up costs a query.
 
-#[cfg(feature = "server")]
-pub mod admin;
-#[cfg(feature = "server")]
-pub mod api;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+
+#[doc(inline)]
+pub use restante_base::{crypto, protocol};
 #[cfg(feature = "server")]
-pub mod config;
-pub mod crypto;
-#[cfg(feature = "server")]
-pub mod jobs;
-pub mod protocol;
-#[cfg(feature = "sabotage")]
-mod sabotage;
-#[cfg(feature = "server")]
-pub mod server;
-#[cfg(feature = "server")]
-pub mod service;
-#[cfg(feature = "server")]
-pub mod store;
+#[doc(inline)]
+pub use restante_relay::{admin, api, config, jobs, server, service, store};

@@ -1,6 +1,6 @@
 //! The house rules as tests: the import law, the product's promise that the relay never names what is sealed, and that
 //! every file says what it is. `floors::law` holds the rules and `floors::scan` reads the sources; here both are held
-//! against `src` and `examples`, and against fixtures that break each rule once.
+//! against `src`, `crates` and `examples`, and against fixtures that break each rule once.
 //!
 //! In-file unit tests (`#[cfg(test)] mod`) may reach across floors; not even they name `crypto::seal` in the relay.
 
@@ -16,7 +16,7 @@ use law::{File, breaches};
 fn arrows_point_down_and_every_file_says_what_it_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
-    for directory in ["src", "examples"] {
+    for directory in ["src", "crates", "examples"] {
         for path in rust_files(&root.join(directory)) {
             let source = std::fs::read_to_string(&path).expect("a readable source");
             let name = path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
@@ -101,16 +101,17 @@ fn an_arrow_that_points_up_is_refused_however_it_is_written() {
     ] {
         refused("src/client/topic.rs", source);
     }
-    refused("src/api/envelopes.rs", "use crate::store::Store;");
-    refused("src/api/envelopes.rs", "use crate::{service::Relay, crypto::sign};");
-    refused("src/store/sqlite/envelopes.rs", "use super::super::super::service::Relay;");
-    refused("src/store/sqlite/envelopes.rs", "use super::super::super::api;");
-    refused("src/service/auth.rs", "use crate::api::routes;");
-    refused("src/service/auth.rs", "use crate::crypto::{self, sign};");
-    refused("src/service/auth.rs", "use crate::crypto::*;");
+    refused("crates/relay/src/api/envelopes.rs", "use crate::store::Store;");
+    refused("crates/relay/src/api/envelopes.rs", "use crate::{service::Relay, crypto::sign};");
+    refused("crates/relay/src/store/sqlite/envelopes.rs", "use super::super::super::service::Relay;");
+    refused("crates/relay/src/store/sqlite/envelopes.rs", "use super::super::super::api;");
+    refused("crates/relay/src/service/auth.rs", "use crate::api::routes;");
+    refused("crates/relay/src/service/auth.rs", "use crate::crypto::{self, sign};");
+    refused("crates/relay/src/service/auth.rs", "use crate::crypto::*;");
     refused("src/client/mod.rs", "use crate::Counter;");
-    refused("src/protocol/auth.rs", "use crate::crypto::sign;");
-    refused("src/jobs.rs", "use crate::server::serve;");
+    refused("crates/base/src/protocol/auth.rs", "use crate::crypto::sign;");
+    refused("crates/relay/src/jobs.rs", "use crate::server::serve;");
+    refused("src/client/mod.rs", "use restante_relay::service::Relay;");
     refused("src/main.rs", "fn main() { restante::server::serve() }");
     refused("src/main.rs", "use restante::{cli, store};");
     refused("src/lib.rs", "pub use client::*;");
@@ -121,10 +122,10 @@ fn an_arrow_that_points_up_is_refused_however_it_is_written() {
 fn an_arrow_that_points_down_is_allowed() {
     allowed("src/main.rs", "fn main() { restante::cli::main() }");
     allowed("src/cli/serve.rs", "use crate::{config::Config, server};");
-    allowed("src/service/auth.rs", "use crate::crypto::{random, sign::KeyPair};");
-    allowed("src/service/mod.rs", "use crate::Counter;");
-    allowed("src/store/sqlite/mod.rs", "pub(crate) use super::Store; pub(in crate::store) fn f() {}");
-    allowed("src/store/sqlite/mod.rs", "use super::super::protocol::Limits;");
+    allowed("crates/relay/src/service/auth.rs", "use crate::crypto::{random, sign::KeyPair};");
+    allowed("crates/relay/src/service/mod.rs", "use crate::Counter;");
+    allowed("crates/relay/src/store/sqlite/mod.rs", "pub(crate) use super::Store; pub(in crate::store) fn f() {}");
+    allowed("crates/relay/src/store/sqlite/mod.rs", "use super::super::protocol::Limits;");
     allowed(
         "src/client/topic.rs",
         "// crate::store\n/* crate::store /* and */ crate::store */ const S: &str = \"crate::store\";",
@@ -137,33 +138,38 @@ fn an_arrow_that_points_down_is_allowed() {
 
 #[test]
 fn topics_of_one_floor_do_not_import_each_other() {
-    refused("src/service/keys.rs", "use super::tokens::revoke;");
-    refused("src/service/rates.rs", "use super::tokens::revoke;");
-    refused("src/service/keys.rs", "use crate::service::{Relay, accounts::take};");
-    refused("src/store/sqlite/keys.rs", "fn f() { super::envelopes::enqueue() }");
-    refused("src/store/sqlite/keys/put.rs", "fn f() { super::super::envelopes::enqueue() }");
-    allowed("src/service/keys.rs", "use super::{auth::Session, rates::Rates, Relay};");
-    allowed("src/service/mod.rs", "use self::tokens::revoke;");
-    allowed("src/store/sqlite/keys/put.rs", "use super::Prekey; use crate::store::sqlite::keys::other;");
-    allowed("src/protocol/keys.rs", "use super::tokens::TokenKind;");
+    refused("crates/relay/src/service/keys.rs", "use super::tokens::revoke;");
+    refused("crates/relay/src/service/rates.rs", "use super::tokens::revoke;");
+    refused("crates/relay/src/service/keys.rs", "use crate::service::{Relay, accounts::take};");
+    refused("crates/relay/src/store/sqlite/keys.rs", "fn f() { super::envelopes::enqueue() }");
+    refused("crates/relay/src/store/sqlite/keys/put.rs", "fn f() { super::super::envelopes::enqueue() }");
+    allowed("crates/relay/src/service/keys.rs", "use super::{auth::Session, rates::Rates, Relay};");
+    allowed("crates/relay/src/service/mod.rs", "use self::tokens::revoke;");
+    allowed("crates/relay/src/store/sqlite/keys/put.rs", "use super::Prekey; use crate::store::sqlite::keys::other;");
+    allowed("crates/base/src/protocol/keys.rs", "use super::tokens::TokenKind;");
 }
 
 #[test]
 fn the_relay_never_names_what_seals() {
     for floor in ["service", "store", "api", "admin", "jobs", "server"] {
-        refused(&format!("src/{floor}.rs"), "use crate::crypto::seal;");
-        refused(&format!("src/{floor}/mod.rs"), "#[cfg(test)]\nmod tests { use crate::crypto::{sign, seal::open}; }");
+        refused(&format!("crates/relay/src/{floor}.rs"), "use crate::crypto::seal;");
+        refused(
+            &format!("crates/relay/src/{floor}/mod.rs"),
+            "#[cfg(test)]\nmod tests { use crate::crypto::{sign, seal::open}; }",
+        );
     }
-    refused("src/crypto/wrap.rs", "pub use super::seal::open;");
-    allowed("src/crypto/wrap.rs", "pub use super::seal::NotOpened;");
+    refused("crates/relay/src/service/auth.rs", "use restante_base::crypto::seal;");
+    refused("crates/relay/src/lib.rs", "pub use restante_base::crypto::seal;");
+    refused("crates/base/src/crypto/wrap.rs", "pub use super::seal::open;");
+    allowed("crates/base/src/crypto/wrap.rs", "pub use super::seal::NotOpened;");
     allowed("src/client/message.rs", "use crate::crypto::seal::Sealer;");
 }
 
 #[test]
 fn crates_stay_at_home() {
-    refused("src/service/auth.rs", "use rusqlite::Connection;");
-    refused("src/server.rs", "fn f() -> anyhow::Result<()> { Ok(()) }");
-    refused("src/store/mod.rs", "use warp;");
+    refused("crates/relay/src/service/auth.rs", "use rusqlite::Connection;");
+    refused("crates/relay/src/server.rs", "fn f() -> anyhow::Result<()> { Ok(()) }");
+    refused("crates/relay/src/store/mod.rs", "use warp;");
     refused("src/cli/bench/device.rs", "use warp;");
     allowed("src/cli/bench/baseline.rs", "use warp;");
     refused("src/cli/bench/baseline.rs", "use crate::crypto::sign;");
@@ -171,7 +177,7 @@ fn crates_stay_at_home() {
     allowed("src/cli/bench/device.rs", "use crate::crypto::{sign, wrap};");
     refused("src/cli/serve.rs", "use crate::crypto::sign;");
     refused("src/client/message.rs", "use hpke as h;");
-    allowed("src/store/sqlite/mod.rs", "use rusqlite::Connection;");
+    allowed("crates/relay/src/store/sqlite/mod.rs", "use rusqlite::Connection;");
     allowed("src/cli/serve.rs", "use anyhow::Context;");
 }
 

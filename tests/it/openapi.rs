@@ -1,5 +1,5 @@
-//! `src/api/openapi.yaml` against what it describes: the table of routes, the error codes, the limits and the sizes, both ways,
-//! so that none of them changes without it. A live relay is held against it by `tests/openapi/run.sh`.
+//! `crates/relay/src/api/openapi.yaml` against what it describes: the table of routes, the error codes, the limits and the
+//! sizes, both ways, so that none of them changes without it. A live relay is held against it by `tests/openapi/run.sh`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +83,7 @@ fn the_description_has_the_routes_of_the_table_and_no_others() {
     let described: BTreeSet<String> = operations.keys().cloned().collect();
     let routes = ROUTES.iter().map(|route| (format!("{} {}", route.method, route.template), route));
     let routes: BTreeMap<String, _> = routes.collect();
-    assert_eq!(described, routes.keys().cloned().collect(), "src/api/openapi.yaml and ROUTES of src/api/routes.rs");
+    assert_eq!(described, routes.keys().cloned().collect(), "openapi.yaml and ROUTES of routes.rs, in crates/relay/src/api");
     for (line, route) in routes {
         let operation = operations[&line];
         let auth = match (operation.get("security"), refusals(operation)[&400].contains(&"anonymous_only")) {

@@ -95,7 +95,7 @@ fn root() -> PathBuf {
 }
 
 fn upgrades() -> Vec<PathBuf> {
-    let dir = fs::read_dir(root().join("src/store/sqlite/upgrades")).expect("the upgrades");
+    let dir = fs::read_dir(root().join("crates/relay/src/store/sqlite/upgrades")).expect("the upgrades");
     let mut files: Vec<PathBuf> = dir.map(|entry| entry.expect("an entry").path()).collect();
     files.sort();
     for (number, file) in files.iter().enumerate() {

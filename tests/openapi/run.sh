@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A live relay against src/api/openapi.yaml: every operation once as it should be, and then what schemathesis makes up of its
+# A live relay against crates/relay/src/api/openapi.yaml: every operation once as it should be, and then what schemathesis makes up of its
 # schemas, good and bad, with a session where one is needed. Any server error, and any reply that is not as described, is a
 # failure. Installs what requirements.txt pins into a virtual environment that is removed at the end.
 #

@@ -176,7 +176,7 @@ fn database(place: &Place) -> std::path::PathBuf {
 
 /// Every upgrade's text, in order.
 fn upgrades() -> anyhow::Result<Vec<String>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sqlite/upgrades");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/relay/src/store/sqlite/upgrades");
     let mut files: Vec<_> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
     files.sort();
     files.into_iter().map(|file| Ok(fs::read_to_string(file)?)).collect()

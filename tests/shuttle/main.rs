@@ -1,5 +1,5 @@
-//! No wake-up is lost, whatever the schedule: the relay's own `src/service/wakeups.rs`, with the locks of `shuttle` in the
-//! place of the standard library's, under thousands of schedules drawn at random. A lost wake-up is a waiter that nobody
+//! No wake-up is lost, whatever the schedule: the relay's own `crates/relay/src/service/wakeups.rs`, with the locks of
+//! `shuttle` in the place of the standard library's, under thousands of schedules drawn at random. A lost wake-up is a waiter that nobody
 //! wakes any more, which `shuttle` reports as a deadlock, with the schedule that led to it.
 //!
 //! Its own `main`, so that the unit tests in that file, which know nothing of `shuttle`, stay out. `RESTANTE_SHUTTLE_ITERATIONS`
@@ -18,7 +18,7 @@ mod sync {
     pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
 }
 #[expect(dead_code, reason = "its unit tests are not run here, and what only they use is left over")]
-#[path = "../../src/service/wakeups.rs"]
+#[path = "../../crates/relay/src/service/wakeups.rs"]
 mod wakeups;
 
 /// A scenario, and whether some schedule must break it.

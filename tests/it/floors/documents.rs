@@ -15,7 +15,7 @@ struct House {
 
 impl House {
     fn new(root: &Path) -> Self {
-        let files = ["src", "tests"].into_iter().flat_map(|directory| rust_files(&root.join(directory)));
+        let files = ["src", "crates", "tests"].into_iter().flat_map(|directory| rust_files(&root.join(directory)));
         let sources = files.map(|path| std::fs::read_to_string(path).expect("a readable source")).collect();
         let (mut section, mut settings) = (String::new(), BTreeMap::new());
         for line in std::fs::read_to_string(root.join("relay.toml")).expect("relay.toml").lines() {

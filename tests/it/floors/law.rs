@@ -99,7 +99,7 @@ const LEAVES: &[(&str, &[&str], &[&str])] = &[
 
 /// A file as the law sees it.
 pub(crate) struct File<'a> {
-    /// From the root of the repository: `src/service/auth.rs`.
+    /// From the root of the repository: `crates/relay/src/service/auth.rs`.
     pub(crate) path: &'a str,
     pub(crate) source: &'a str,
 }
@@ -180,13 +180,13 @@ fn absolute(path: &str, named: &Named, exports: &[(String, Vec<String>)]) -> Opt
     let mut here = module_of(path);
     here.extend(named.inside.iter().cloned());
     let mut rest = named.segments.as_slice();
-    let ours = path.starts_with("src/") && path != "src/main.rs";
+    let ours = inside(path).is_some_and(|inner| inner != "main.rs");
     match rest[0].as_str() {
         "crate" if ours => {
             here.clear();
             rest = &rest[1..];
         }
-        "restante" => {
+        "restante" | "restante_base" | "restante_relay" => {
             here.clear();
             rest = &rest[1..];
         }
@@ -198,7 +198,7 @@ fn absolute(path: &str, named: &Named, exports: &[(String, Vec<String>)]) -> Opt
                 rest = &rest[1..];
             }
         }
-        name if path == "src/lib.rs" && FLOORS.iter().any(|(floor, _)| *floor == name) => {}
+        name if inside(path) == Some("lib.rs") && FLOORS.iter().any(|(floor, _)| *floor == name) => {}
         _ => return None,
     }
     here.extend(rest.iter().cloned());
@@ -233,8 +233,14 @@ fn leads_to(target: &[String], prefix: &str) -> bool {
     prefix.split("::").enumerate().all(|(at, segment)| target.get(at).is_some_and(|name| name == segment))
 }
 
+/// The rest of a path below the sources of one of the house's crates.
+fn inside(path: &str) -> Option<&str> {
+    let below = path.strip_prefix("crates/").and_then(|rest| rest.split_once('/')).map_or(path, |(_, rest)| rest);
+    below.strip_prefix("src/")
+}
+
 fn module_of(path: &str) -> Vec<String> {
-    let inner = path.strip_prefix("src/").unwrap_or_default();
+    let inner = inside(path).unwrap_or_default();
     let inner = inner.strip_suffix(".rs").unwrap_or(inner);
     let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
     if module.last().is_some_and(|last| last == "mod") || inner == "lib" || inner == "main" {
@@ -244,7 +250,7 @@ fn module_of(path: &str) -> Vec<String> {
 }
 
 fn floor_of(path: &str) -> &str {
-    match path.strip_prefix("src/") {
+    match inside(path) {
         Some(inner) => inner.split('/').next().map_or("", |first| first.strip_suffix(".rs").unwrap_or(first)),
         None => path.split('/').next().unwrap_or_default(),
     }

@@ -11,7 +11,6 @@
 //! - A dropped future changes nothing about whether the write happens: it is cancel-safe in that it may have happened.
 //! - Time comes from the caller (`now`, Unix seconds). Nothing past its expiry is ever returned, purged yet or not.
 
-#[cfg(feature = "server")]
 pub mod sqlite;
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@
 use std::sync::OnceLock;
 
 /// Whether this process is broken in that way.
-pub(crate) fn on(kind: &str) -> bool {
+pub fn on(kind: &str) -> bool {
     static KIND: OnceLock<String> = OnceLock::new();
     KIND.get_or_init(|| std::env::var("RESTANTE_SABOTAGE").unwrap_or_default()) == kind
 }

@@ -1,0 +1,2 @@
+-- Version 9: the same tables. Before this step the program goes over every page and clears what rows that SQLite had moved
+-- left in their former pages (crates/relay/src/store/sqlite/pages.rs); an earlier version would leave it there again.

@@ -1,2 +1,0 @@
--- Version 9: the same tables. Before this step the program goes over every page and clears what rows that SQLite had moved left in
--- their former pages (src/store/sqlite/pages.rs); an earlier version would leave it there again.
