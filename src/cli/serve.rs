@@ -96,7 +96,7 @@ fn log(config: &Config) -> Result<(), ConfigError> {
         origin: origin.into(),
         message: format!("`{text}` does not say what to log: {error}"),
         excerpt: None,
-        hint: Some("such as info, or info,restante::store=debug".into()),
+        hint: Some("such as info, or info,restante_relay::server=debug".into()),
     })?;
     let finest = filter.iter().map(|(_, level)| level).chain(filter.default_level()).max().unwrap_or(LevelFilter::OFF);
     let builder = tracing_subscriber::fmt().with_max_level(finest).with_writer(std::io::stderr);
@@ -119,7 +119,8 @@ fn log(config: &Config) -> Result<(), ConfigError> {
 /// Whether a line may be written at all, whatever the operator asks for. Libraries say more than this relay may: at `trace` the
 /// WebSocket's writes every frame, with the session in it.
 fn may_be_said(line: &Metadata<'_>) -> bool {
-    *line.level() <= Level::WARN || line.target().split("::").next() == Some("restante")
+    let crate_name = line.target().split("::").next().unwrap_or_default();
+    *line.level() <= Level::WARN || ["restante", "restante_relay"].contains(&crate_name)
 }
 
 /// What the process makes is the user's alone, and its memory is not written to disk when it fails.
