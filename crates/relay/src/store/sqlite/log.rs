@@ -1,7 +1,7 @@
 //! The log beside the file: when it is moved over, by whom, and by when nothing of it may be left.
 //!
-//! Called by the writer after each of its turns. A log that has become long is moved by `mover` beside the writer, who then
-//! moves the little that came meanwhile, so that it starts over; a log that is to be truncated the writer empties itself.
+//! Called by the writer after each of its turns. What comes is moved by `mover` beside the writer, a little at a time; once the
+//! log has become long the writer moves the rest, so that it starts over; a log that is to be truncated the writer empties itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +22,13 @@ pub(super) struct Log {
     truncate_by: Option<Instant>,
     /// Pages from which on the next move is due.
     move_at: u64,
+    /// Pages from which on the writer waits for the move that is under way.
+    wait_at: u64,
 }
 
 impl Log {
     pub(super) fn new(mover: Mover, residue: Residue, fate: &Arc<Fate>) -> Self {
-        Self { fate: Arc::clone(fate), mover, residue, truncate_by: None, move_at: PAGES_MAX }
+        Self { fate: Arc::clone(fate), mover, residue, truncate_by: None, move_at: MOVE_PAGES, wait_at: 0 }
     }
 
     /// Content was deleted.
@@ -53,21 +55,25 @@ impl Log {
     pub(super) fn tend(&mut self, connection: &Connection) -> Result<()> {
         let pages = open::log_pages();
         if self.mover.under_way() {
-            if pages >= self.move_at {
-                // As much again came meanwhile: the writer must not run away from the disk.
+            if pages >= self.wait_at {
+                // The writer must not run away from the disk.
                 self.mover.wait()?;
             } else if !self.mover.over()? {
                 return Ok(());
             }
-            return self.checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
+            if pages >= START_OVER_PAGES {
+                // It starts over once nobody reads in it; until then each move is followed by an attempt.
+                self.checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")?;
+            }
+            return Ok(());
         }
-        if pages < PAGES_MAX {
+        if pages < MOVE_PAGES {
             // It has started over.
-            self.move_at = PAGES_MAX;
+            self.move_at = MOVE_PAGES;
         }
         if pages >= self.move_at {
-            // It starts over once nobody reads in it; until then the next attempt waits for as much again.
-            self.move_at = pages + PAGES_MAX;
+            self.move_at = pages + MOVE_PAGES;
+            self.wait_at = pages + START_OVER_PAGES;
             self.mover.ask();
         }
         Ok(())
@@ -111,5 +117,40 @@ impl Log {
 const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
 /// A reader kept the log from being truncated: the next attempt, which may stall the writer again, comes so much later.
 const READER_IN_THE_WAY: Duration = Duration::from_secs(3);
-/// 2 MiB of log: small moves, short stalls.
-const PAGES_MAX: u64 = (2 << 20) / open::PAGE_BYTES;
+/// Of log, moved at a time: what is synced at once is what a commit's own sync may wait for.
+const MOVE_PAGES: u64 = (1 << 20) / open::PAGE_BYTES;
+/// Of log, before it starts over, for which all commits wait; and what may come while a move is under way.
+const START_OVER_PAGES: u64 = (16 << 20) / open::PAGE_BYTES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::Settings;
+
+    #[test]
+    fn a_log_is_moved_a_little_at_a_time_and_starts_over_once_it_is_long() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (connection, residue) = open::open_writer(&Settings::new(dir.path())).expect("it opens");
+        let fate = Arc::new(Fate::new(Arc::new(|_| {})));
+        let mover = Mover::start(&open::file(dir.path()), &fate).expect("it starts");
+        let mut log = Log::new(mover, residue, &fate);
+        connection.execute_batch("CREATE TABLE rows (content BLOB)").expect("room");
+        let (mut before, mut longest, mut starts, mut moves) = (0, 0, 0, 0);
+        // Some 14 pages each: twice and a half what a log may have.
+        for _ in 0..800 {
+            connection.execute_batch("INSERT INTO rows VALUES (zeroblob(100000))").expect("room");
+            let pages = open::log_pages();
+            starts += u64::from(pages < before);
+            (before, longest) = (pages, longest.max(pages));
+            let under_way = log.mover.under_way();
+            log.tend(&connection).expect("tended");
+            moves += u64::from(!under_way && log.mover.under_way());
+        }
+        assert!(longest >= START_OVER_PAGES, "{longest}: it is not the writer's before");
+        assert!(longest < 2 * START_OVER_PAGES + 2 * MOVE_PAGES, "{longest}: it stays bounded");
+        assert!(starts >= 2, "{starts} times it started over");
+        assert!(moves >= 4 * starts, "{moves} moves, and it started over {starts} times");
+        log.end();
+        assert_eq!(fate.check(), Ok(()));
+    }
+}

@@ -60,7 +60,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<(Connection, Residue)> 
         return Err(OpenError::at(OpenErrorKind::NotPermitted, &file, "the file system does not allow a write-ahead log"));
     }
     let pages_max = settings.disk_bytes_max / PAGE_BYTES;
-    let writer_only = format!("PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-65536;");
+    let writer_only = format!("PRAGMA max_page_count={pages_max}; PRAGMA cache_size=-{WRITER_CACHE_KIB};");
     connection.execute_batch(&writer_only).map_err(refuse)?;
     keep_log(&connection, true).map_err(refuse)?;
     // What a crash left in the log, deleted content among it.
@@ -283,6 +283,9 @@ pub(super) fn log_truncated() {
 
 /// The page size; it can't change later. With 8 KiB a waiting 1 KiB envelope takes 1.2 KiB of file.
 pub(super) const PAGE_BYTES: u64 = 8_192;
+/// Of the writer. In a commit that spread rows anew over pages, SQLite looks at each page that it holds (it swaps two by way of a
+/// number behind all others, and then cuts its cache off there): 0.3 ms with 64 MiB.
+const WRITER_CACHE_KIB: u64 = 8_192;
 /// "rst1": this program's databases.
 pub(super) const APPLICATION_ID: u32 = 0x7273_7431;
 const SCHEMA: &str = include_str!("../../../schema.sql");
