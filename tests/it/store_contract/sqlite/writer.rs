@@ -213,5 +213,6 @@ async fn the_log_stays_short_under_sends_without_a_gap() {
         assert_eq!(bench.send(alice.send_by(alice.token, id, 16_449)).await, queued());
     }
     let log = std::fs::metadata(bench.dir().join("restante.db-wal")).expect("there").len();
-    assert!(log < 6 << 20, "{log} bytes of log for some 40 MiB of changes");
+    // It starts over at 16 MiB.
+    assert!(log < 20 << 20, "{log} bytes of log for some 40 MiB of changes");
 }
