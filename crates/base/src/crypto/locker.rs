@@ -3,7 +3,7 @@
 //! The nonce is random; a key locks some thousands of times in its life, far below the 2³² that a random nonce allows.
 //!
 //! ```
-//! use restante::crypto::{locker::Locker, random};
+//! use restante_base::crypto::{locker::Locker, random};
 //! let locker = Locker::new(&[7; 32]);
 //! let locked = locker.lock(random::bytes(), b"whose", b"a secret");
 //! assert_eq!(locker.unlock(b"whose", &locked).as_deref().map(Vec::as_slice), Some(&b"a secret"[..]));

@@ -5,7 +5,7 @@
 //! mailbox of an hour never reaches.
 //!
 //! ```
-//! use restante::crypto::{exchange::KeyPair, wrap};
+//! use restante_base::crypto::{exchange::KeyPair, wrap};
 //! let device = KeyPair::generate();
 //! let key = wrap::WrapKey::new(&device.public(), b"info", b"context").expect("a good sealing key");
 //! let nonce = [7; 12];
