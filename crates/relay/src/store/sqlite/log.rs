@@ -22,13 +22,11 @@ pub(super) struct Log {
     truncate_by: Option<Instant>,
     /// Pages from which on the next move is due.
     move_at: u64,
-    /// Pages from which on the writer waits for the move that is under way.
-    wait_at: u64,
 }
 
 impl Log {
     pub(super) fn new(mover: Mover, residue: Residue, fate: &Arc<Fate>) -> Self {
-        Self { fate: Arc::clone(fate), mover, residue, truncate_by: None, move_at: MOVE_PAGES, wait_at: 0 }
+        Self { fate: Arc::clone(fate), mover, residue, truncate_by: None, move_at: MOVE_PAGES }
     }
 
     /// Content was deleted.
@@ -55,8 +53,8 @@ impl Log {
     pub(super) fn tend(&mut self, connection: &Connection) -> Result<()> {
         let pages = open::log_pages();
         if self.mover.under_way() {
-            if pages >= self.wait_at {
-                // The writer must not run away from the disk.
+            if pages >= self.move_at + MOVE_PAGES {
+                // Twice as much came meanwhile: the writer must not run away from the disk.
                 self.mover.wait()?;
             } else if !self.mover.over()? {
                 return Ok(());
@@ -73,7 +71,6 @@ impl Log {
         }
         if pages >= self.move_at {
             self.move_at = pages + MOVE_PAGES;
-            self.wait_at = pages + WAIT_PAGES;
             self.mover.ask();
         }
         Ok(())
@@ -119,8 +116,6 @@ const DELETED_IN_LOG_MAX: Duration = Duration::from_secs(45);
 const READER_IN_THE_WAY: Duration = Duration::from_secs(3);
 /// Of log, moved at a time: what is synced at once is what a commit's own sync may wait for.
 const MOVE_PAGES: u64 = (1 << 20) / open::PAGE_BYTES;
-/// Of log, that may come while a move is under way; and so about the most that the writer moves itself.
-const WAIT_PAGES: u64 = 2 * MOVE_PAGES;
 /// Of log, before it starts over, for which all commits wait.
 const START_OVER_PAGES: u64 = (16 << 20) / open::PAGE_BYTES;
 
@@ -149,7 +144,7 @@ mod tests {
             moves += u64::from(!under_way && log.mover.under_way());
         }
         assert!(longest >= START_OVER_PAGES, "{longest}: it is not the writer's before");
-        assert!(longest < START_OVER_PAGES + 2 * WAIT_PAGES, "{longest}: it stays bounded");
+        assert!(longest < START_OVER_PAGES + 4 * MOVE_PAGES, "{longest}: it stays bounded");
         assert!(starts >= 2, "{starts} times it started over");
         assert!(moves >= 4 * starts, "{moves} moves, and it started over {starts} times");
         log.end();
