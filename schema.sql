@@ -22,7 +22,12 @@ CREATE TABLE relay (
   -- What expires up to here is just being removed: what has lost its place already is no damage. NULL but for moments.
   purge_cutoff INTEGER,
   -- The first page of those still to be gone over for what SQLite left of moved rows. NULL but after a kill in a certain moment.
-  uncleared_from INTEGER
+  uncleared_from INTEGER,
+  -- Of the places in `fresh` those of envelopes up to this one are being filed, and up to this mailbox and seq they are. NULL but
+  -- while some are.
+  filing_through INTEGER,
+  filed_mailbox INTEGER,
+  filed_seq INTEGER
 ) STRICT;
 
 INSERT INTO relay (id) VALUES (1);
@@ -161,16 +166,15 @@ CREATE TABLE filed (
   PRIMARY KEY (mailbox, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The same of what came lately; every envelope stands in one of the two.
+-- The same of what came lately, in the order of arrival, as envelopes are. A row goes once it is filed, or its envelope is gone.
 CREATE TABLE fresh (
+  envelope INTEGER PRIMARY KEY,
   mailbox INTEGER NOT NULL,
   seq INTEGER NOT NULL,
-  envelope INTEGER NOT NULL,
   repeat_tag BLOB NOT NULL,
   bytes INTEGER NOT NULL,
-  knock INTEGER NOT NULL,
-  PRIMARY KEY (mailbox, seq)
-) STRICT, WITHOUT ROWID;
+  knock INTEGER NOT NULL
+) STRICT;
 
 -- Names under which accounts can be found: a hash that only who guesses the name can make, and a record encrypted under the
 -- other half of the same derivation. Reveals which accounts can be found by a name. Short names can be guessed, at 64 MiB and

@@ -187,7 +187,11 @@ const ENVELOPES_TO_7: &str = "CREATE TEMP VIEW envelopes_to_7 AS
      SELECT id, envelopes.mailbox, envelopes.seq, expires_at, repeat_tag,
        CAST(checksum || randomblob(8) AS BLOB) AS checksum, wrap, body, knock
      FROM newest.envelopes AS envelopes
-     JOIN (SELECT * FROM newest.filed UNION ALL SELECT * FROM newest.fresh) AS places ON places.envelope = envelopes.id";
+     JOIN (
+       SELECT envelope, repeat_tag, knock FROM newest.filed
+       UNION ALL
+       SELECT envelope, repeat_tag, knock FROM newest.fresh
+     ) AS places ON places.envelope = envelopes.id";
 const BOXES: usize = 4;
 const ENVELOPES: usize = 120;
 /// Beside the people's own: the table that version 4 makes again.

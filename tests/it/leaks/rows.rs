@@ -37,7 +37,7 @@ pub(super) fn rows(database: &Connection) -> Vec<Row> {
             }
             all.push(Row { table: table.clone(), cells });
         }
-        // Two thousand envelopes have to wait before one place is filed; `fresh` is the same table.
+        // Tens of thousands of envelopes have to wait before one place is filed; `fresh` has the same columns.
         let seldom = table == "filed";
         assert!(seldom || all.len() > before, "nothing that people did left a row in {table}: it is not searched");
     }

@@ -195,7 +195,7 @@ async fn a_broken_file_ends_the_store_for_good() {
         bench.store.close().await;
         let file = bench.dir().join("restante.db");
         let root: u64 = raw(&file)
-            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'envelopes'", [], |row| {
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'mailboxes'", [], |row| {
                 row.get(0).map(i64::unsigned_abs)
             })
             .expect("there is such a table");

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use restante::protocol::Seq;
+use restante::store::sqlite::check;
 use restante::store::{Acked, StoreError};
 use tokio::sync::oneshot;
 
@@ -154,6 +155,53 @@ async fn a_send_commits_before_a_long_purge_ends() {
     assert!(slices > 70, "{slices}");
     assert_eq!(bench.seqs(bob.devices[0], NOW + DAY).await, [1]);
     assert_eq!(bench.store.totals().await.expect("totals").envelopes, 1);
+}
+
+/// Places are filed in passes, and a pass takes tens of thousands of sends. A restart may come at any time of it.
+#[tokio::test]
+async fn a_restart_in_the_middle_of_a_pass_of_filing_loses_nothing_and_brings_nothing_back() {
+    let mut bench = Bench::with(Kind::Sqlite, |settings| settings.queue_max = 200);
+    let alice = bench.account(1, 8).await;
+    let (mut sent, mut acked) = (0_u64, 0);
+    // The first pass takes 32,768 places: it has not begun, files them, and removes from the one table what stands in the other.
+    for (upto, filed, twice) in
+        [(4_000, 0..1, 0..1), (4_300, 1_000..9_000, 1_000..9_000), (5_600, 32_000..34_000, 10_000..25_000)]
+    {
+        while sent < upto {
+            let sends = (sent..sent + 100).map(|id| bench.send(alice.send(id)));
+            for outcome in futures_util::future::join_all(sends).await {
+                assert_eq!(outcome, queued());
+            }
+            sent += 100;
+        }
+        bench.store.close().await;
+        assert!(check(bench.dir()).expect("it can be checked").good());
+        bench.open_again();
+        let tables = bench.store.rows(0).await.expect("rows");
+        let count = |name: &str| tables.iter().find(|table| table.table == name).map_or(0, |table| table.count);
+        assert!(filed.contains(&count("filed")), "{upto}: {} are filed", count("filed"));
+        let both = count("fresh") + count("filed") - (8 * sent - 2 * acked);
+        assert!(twice.contains(&both), "{upto}: {both} are both");
+        for device in &alice.devices[..2] {
+            let (mut seqs, mut after) = (Vec::new(), Seq(0));
+            loop {
+                let page = bench.store.waiting(*device, after, 1_000, 1 << 20, NOW).await.expect("a page");
+                seqs.extend(page.envelopes.iter().map(|envelope| envelope.seq.0));
+                after = Seq(*seqs.last().expect("something waits"));
+                if page.drained {
+                    break;
+                }
+            }
+            assert_eq!(seqs, (acked + 1..=sent).collect::<Vec<_>>());
+        }
+        // One by one, and so many that they are removed in slices.
+        let seqs: Vec<Seq> = (acked + 1..=acked + 50).map(Seq).collect();
+        assert_eq!(bench.store.ack(alice.devices[0], seqs, None, NOW).await, Ok(Acked::Removed(50)));
+        assert_eq!(bench.store.ack(alice.devices[1], Vec::new(), Some(Seq(acked + 50)), NOW).await, Ok(Acked::Removed(50)));
+        acked += 50;
+        assert_eq!(bench.store.totals().await.expect("totals").envelopes, 8 * sent - 2 * acked);
+    }
+    assert!(bench.waiting(alice.devices[0], NOW).await.gap.is_none(), "nothing was found damaged");
 }
 
 #[tokio::test]

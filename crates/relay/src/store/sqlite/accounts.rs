@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
 use super::entries;
+use super::fresh::Fresh;
 use super::memory::mailbox_of;
 use super::places;
 use super::queue::Lane;
@@ -74,7 +75,7 @@ impl Accounts for SqliteStore {
     }
 
     async fn account(&self, account: AccountId, now: u64) -> Result<Option<AccountReply>> {
-        self.read(move |connection| account_reply(connection, account, now)).await
+        self.count_places(move |connection, fresh| account_reply(connection, fresh, account, now)).await
     }
 
     async fn delete_account(&self, account: AccountId) -> Result<Vec<DeviceId>> {
@@ -197,7 +198,7 @@ fn replace_list(tx: &mut Tx<'_>, new: &NewList, rule: Successor, now: u64) -> Sq
     Ok(Replaced::Done { removed })
 }
 
-fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlResult<Option<AccountReply>> {
+fn account_reply(connection: &Connection, fresh: &Fresh, account: AccountId, now: u64) -> SqlResult<Option<AccountReply>> {
     let Some(current) = find(connection, &account)? else { return Ok(None) };
     let mut devices = connection.prepare_cached(
         "SELECT device, seen_week, prekey_expires_at, mailbox
@@ -207,7 +208,7 @@ fn account_reply(connection: &Connection, account: AccountId, now: u64) -> SqlRe
     )?;
     let devices = devices.query_and_then([current.id], |row| -> SqlResult<DeviceItem> {
         let mailbox: i64 = row.get(3)?;
-        let (envelopes, bytes) = places::waiting(connection, mailbox, now)?;
+        let (envelopes, bytes) = places::waiting(connection, fresh, mailbox, now)?;
         Ok(DeviceItem {
             device: DeviceId(blob(row, 0)?),
             seen_week: uint(row, 1)?,

@@ -1,13 +1,14 @@
 //! Mailboxes: storing, reading, acknowledging.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
 use super::memory::mailbox_of;
-use super::places;
+use super::places::{self, Place};
 use super::queue::Lane;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
@@ -27,7 +28,15 @@ impl Envelopes for SqliteStore {
 
     async fn waiting(&self, device: DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> Result<Waiting> {
         for _ in 0..DAMAGED_PAGES_MAX {
-            let page = self.read(move |connection| page(connection, &device, after, limit, bytes_max, now)).await?;
+            let fresh = Arc::clone(&self.fresh);
+            let page = self.look(move |connection| {
+                let Some((mailbox, _)) = mailbox_of(connection, &device)? else { return Ok(Page::Good(nothing())) };
+                // Before the snapshot: see `fresh`.
+                let fresh = fresh.of(mailbox, after.0);
+                let asked = Asked { device, mailbox, after, limit, bytes_max, now };
+                page(&*connection.unchecked_transaction()?, &asked, fresh)
+            });
+            let page = page.await?;
             let damaged = match page {
                 Page::Good(waiting) => return Ok(waiting),
                 Page::Damaged(seqs) => seqs,
@@ -116,8 +125,10 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
             continue;
         }
         let seq = mailbox.take_seq();
-        rows::insert(connection, id, seq, &send.repeat_tag, envelope, knock)?;
         mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
+        let place = Place { seq, envelope: tx.memory.places.take_envelope(), tag: send.repeat_tag, bytes, knock };
+        rows::insert(connection, id, &place, envelope)?;
+        tx.memory.places.add(connection, id, &place)?;
         tx.effects.envelopes += 1;
         tx.effects.placed += 1;
         tx.effects.adds = true;
@@ -177,32 +188,48 @@ enum Page {
     Damaged(Vec<u64>),
 }
 
-fn page(connection: &Connection, device: &DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> SqlResult<Page> {
+/// What a reader asks for.
+struct Asked {
+    device: DeviceId,
+    mailbox: i64,
+    after: Seq,
+    limit: u64,
+    bytes_max: u64,
+    now: u64,
+}
+
+fn nothing() -> Waiting {
+    Waiting { envelopes: Vec::new(), drained: true, gap: None }
+}
+
+fn page(connection: &Connection, asked: &Asked, fresh: Vec<Place>) -> SqlResult<Page> {
+    let Asked { device, mailbox, after, limit, bytes_max, now } = asked;
     let mut find = connection.prepare_cached(
-        "SELECT id, gap_count, gap_through, coalesce(gone_through, 0)
+        "SELECT gap_count, gap_through, coalesce(gone_through, 0)
          FROM mailboxes
-         WHERE id = (SELECT mailbox FROM devices WHERE device = ?1)",
+         WHERE id = ?1",
     )?;
-    let found = find.query_row([device.as_bytes()], |row| {
-        Ok((row.get::<_, i64>(0)?, Gap { count: uint(row, 1)?, through: Seq(uint(row, 2)?) }, uint(row, 3)?))
-    });
-    let mut waiting = Waiting { envelopes: Vec::new(), drained: true, gap: None };
-    let Some((mailbox, gap, gone_through)) = found.optional()? else { return Ok(Page::Good(waiting)) };
+    let found =
+        find.query_row([*mailbox], |row| Ok((Gap { count: uint(row, 0)?, through: Seq(uint(row, 1)?) }, uint(row, 2)?)));
+    let mut waiting = nothing();
+    let Some((gap, gone_through)) = found.optional()? else { return Ok(Page::Good(waiting)) };
     waiting.gap = (gap.count > 0).then_some(gap);
     let (mut damaged, mut bytes) = (Vec::new(), 0);
     let mut select = connection.prepare_cached(STORED_ROW)?;
-    places::walk(connection, mailbox, after.0.max(gone_through), SEQ_END, |place| {
-        let mut found = select.query([place.envelope, mailbox])?;
+    let after = after.0.max(gone_through);
+    let fresh = fresh.into_iter().filter(|place| place.seq > after);
+    places::walk(connection, fresh, *mailbox, after, SEQ_END, |place| {
+        let mut found = select.query([place.envelope, *mailbox])?;
         let row = found.next()?.map(StoredRow::read);
         let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(device, &place.tag)) else {
             damaged.push(place.seq);
             return Ok(true);
         };
-        if row.expires_at <= now {
+        if row.expires_at <= *now {
             return Ok(true);
         }
-        let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > bytes_max;
-        if over || waiting.envelopes.len() as u64 >= limit {
+        let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > *bytes_max;
+        if over || waiting.envelopes.len() as u64 >= *limit {
             waiting.drained = false;
             return Ok(false);
         }
@@ -224,10 +251,10 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
     let Some((mailbox, _)) = mailbox_of(connection, device)? else { return Ok(0) };
     let mut removed = 0;
     for seq in seqs.iter().take(SLICE_ROWS_MAX) {
-        if is_sound_at(connection, device, mailbox, *seq)? {
+        if is_sound_at(tx, device, mailbox, *seq)? {
             continue;
         }
-        if let Some(bytes) = rows::delete(connection, mailbox, *seq)? {
+        if let Some(bytes) = rows::delete(connection, &mut tx.memory.places, mailbox, *seq)? {
             tx.removed(1, bytes);
         }
         slices::add_gap(tx, mailbox, 1, *seq)?;
@@ -236,6 +263,10 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
             held.remove(*seq);
         }
         removed += 1;
+    }
+    // Not damaged, but acknowledged between the reader's look at `fresh` and its snapshot.
+    if removed == 0 {
+        return Ok(0);
     }
     let mut count = connection.prepare_cached(
         "UPDATE relay
@@ -247,10 +278,10 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
 }
 
 /// Whether the envelope at a place is the one that was put there; nothing at the place is sound, too.
-fn is_sound_at(connection: &Connection, device: &DeviceId, mailbox: i64, seq: u64) -> SqlResult<bool> {
+fn is_sound_at(tx: &Tx<'_>, device: &DeviceId, mailbox: i64, seq: u64) -> SqlResult<bool> {
     let mut sound = true;
-    places::walk(connection, mailbox, seq.saturating_sub(1), seq, |place| {
-        let mut find = connection.prepare_cached(STORED_ROW)?;
+    tx.memory.places.walk(tx.connection, mailbox, seq.saturating_sub(1), seq, |place| {
+        let mut find = tx.connection.prepare_cached(STORED_ROW)?;
         let mut found = find.query([place.envelope, mailbox])?;
         let row = found.next()?.map(StoredRow::read);
         sound = row.is_some_and(|row| row.seq == seq && row.is_sound(device, &place.tag));
@@ -283,7 +314,7 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
         tx.memory.repeats.add(id, held.tag, now);
         removed += 1;
         if at_once {
-            rows += u64::from(rows::delete(connection, id, seq)?.is_some());
+            rows += u64::from(rows::delete(connection, &mut tx.memory.places, id, seq)?.is_some());
             bytes += held.bytes;
         }
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
-use super::places;
 use super::slices::{self, Budget};
 use super::values::{blob_or_none, int, uint};
 use super::writer::Tx;
@@ -93,7 +92,7 @@ impl Plan {
 fn remove_place(tx: &mut Tx<'_>, due: Due, slice: &mut PurgeSlice) -> Result<()> {
     let connection = tx.connection;
     // Acknowledged since it was listed, or removed by a purge that did not end.
-    if places::remove(connection, due.mailbox, due.seq)?.is_none() {
+    if tx.memory.places.remove(connection, due.mailbox, due.seq)?.is_none() {
         return Ok(());
     }
     let mut reader = connection.prepare_cached(

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Result as SqlResult};
 
+use super::places::{self, Place};
 use super::refusal::{OpenError, OpenErrorKind, refused};
 use super::values::int;
-use super::{Settings, entries, open, places, rows};
+use super::{Settings, entries, open, rows};
 use crate::protocol::tokens::TokenItem;
 use crate::store::{NewEnvelope, NewList};
 
@@ -17,6 +18,8 @@ use crate::store::{NewEnvelope, NewList};
 pub struct Fill {
     connection: Connection,
     file: PathBuf,
+    /// Not yet filed.
+    places: Vec<(i64, Place)>,
     envelopes: u64,
     bytes: u64,
 }
@@ -37,7 +40,7 @@ impl Fill {
              BEGIN IMMEDIATE;",
         );
         begun.map_err(|error| refused(&file, &error))?;
-        Ok(Self { connection, file, envelopes: 0, bytes: 0 })
+        Ok(Self { connection, file, places: Vec::new(), envelopes: 0, bytes: 0 })
     }
 
     /// Adds an account of one device with one token, and gives the number of its mailbox.
@@ -52,17 +55,18 @@ impl Fill {
 
     /// Adds an envelope at a seq of a mailbox that has none there.
     pub fn envelope(&mut self, mailbox: i64, seq: u64, tag: &[u8; 16], envelope: &NewEnvelope) -> Result<(), OpenError> {
-        self.done(rows::insert(&self.connection, mailbox, seq, tag, envelope, false))?;
         self.envelopes += 1;
-        self.bytes += envelope.body.len() as u64;
-        if self.envelopes.is_multiple_of(FRESH_MAX) {
-            self.done(places::file_all(&self.connection))?;
-        }
-        Ok(())
+        let bytes = envelope.body.len() as u64;
+        self.bytes += bytes;
+        let place = Place { seq, envelope: int(self.envelopes), tag: *tag, bytes, knock: false };
+        self.done(rows::insert(&self.connection, mailbox, &place, envelope))?;
+        self.places.push((mailbox, place));
+        if self.places.len() < FILED_TOGETHER { Ok(()) } else { self.file() }
     }
 
     /// Brings the counters up to the rows, and everything onto the disk.
-    pub fn finish(self) -> Result<(), OpenError> {
+    pub fn finish(mut self) -> Result<(), OpenError> {
+        self.file()?;
         self.done(self.count())?;
         drop(self.connection);
         let synced = File::open(&self.file).and_then(|file| file.sync_all());
@@ -71,8 +75,13 @@ impl Fill {
         })
     }
 
+    fn file(&mut self) -> Result<(), OpenError> {
+        let mut places = std::mem::take(&mut self.places);
+        places.sort_unstable_by_key(|(mailbox, place)| (*mailbox, place.seq));
+        self.done(places.iter().try_for_each(|(mailbox, place)| places::file(&self.connection, *mailbox, place)))
+    }
+
     fn count(&self) -> SqlResult<()> {
-        places::file_all(&self.connection)?;
         self.connection.execute(
             "UPDATE relay
              SET envelopes = ?1, envelope_bytes = ?2",
@@ -87,6 +96,6 @@ impl Fill {
 }
 
 /// Places that are filed together: a bulk in the order of arrival fills pages badly, and leaves many free.
-const FRESH_MAX: u64 = 65_536;
+const FILED_TOGETHER: usize = 65_536;
 /// As large as a file may get here; whether a relay with its own cap then takes more is for the relay to say.
 const BYTES_MAX: u64 = 1 << 40;

@@ -10,7 +10,7 @@ use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Settings;
-use super::places::{self, Place};
+use super::places::{Place, Places};
 use super::values::{int, uint};
 use crate::protocol::TokenHash;
 use crate::protocol::envelopes::SEQ_END;
@@ -26,6 +26,7 @@ pub(super) struct Memory {
     /// The highest number of a mailbox that is gone: `repeats` knows mailboxes by their numbers, so none is given again.
     pub(super) gone_max: i64,
     pub(super) repeats: Repeats,
+    pub(super) places: Places,
     pub(super) limits: MailboxLimits,
 }
 
@@ -74,7 +75,7 @@ struct Share {
 }
 
 impl Memory {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, places: Places) -> Self {
         Self {
             mailboxes: LruCache::unbounded(),
             held: 0,
@@ -82,6 +83,7 @@ impl Memory {
             touched: Vec::new(),
             gone_max: 0,
             repeats: Repeats { secs: settings.repeats_secs, max: settings.repeats_max, ..Repeats::default() },
+            places,
             limits: MailboxLimits {
                 envelopes_max: settings.mailbox_envelopes_max,
                 bytes_max: settings.mailbox_bytes_max,
@@ -94,7 +96,8 @@ impl Memory {
     /// The state of a mailbox, to be changed along with its rows.
     pub(super) fn mailbox(&mut self, connection: &Connection, id: i64) -> Result<&mut Mailbox> {
         self.touched.push(id);
-        self.mailboxes.try_get_or_insert_mut(id, || Mailbox::load(connection, id))
+        let places = &self.places;
+        self.mailboxes.try_get_or_insert_mut(id, || Mailbox::load(connection, places, id))
     }
 
     /// The same, only when it is at hand anyway.
@@ -117,6 +120,7 @@ impl Memory {
 
     /// A batch, or a part of it, is undone: what it touched is no longer known.
     pub(super) fn undo(&mut self) {
+        self.places.undo();
         for id in std::mem::take(&mut self.touched) {
             self.forget(id);
         }
@@ -124,6 +128,7 @@ impl Memory {
 
     /// A batch is on disk: makes room again, the mailboxes longest unused going first.
     pub(super) fn settle(&mut self) {
+        self.places.settle();
         for id in std::mem::take(&mut self.touched) {
             if let Some(mailbox) = self.mailboxes.peek_mut(&id) {
                 self.held -= mailbox.counted;
@@ -139,7 +144,7 @@ impl Memory {
 }
 
 impl Mailbox {
-    fn load(connection: &Connection, id: i64) -> Result<Self> {
+    fn load(connection: &Connection, places: &Places, id: i64) -> Result<Self> {
         let mut row = connection.prepare_cached(
             "SELECT next_seq, gap_through, coalesce(gone_through, 0)
              FROM mailboxes
@@ -159,7 +164,7 @@ impl Mailbox {
             gap_through,
             counted: 0,
         };
-        places::walk(connection, id, gone_through, SEQ_END, |place| {
+        places.walk(connection, id, gone_through, SEQ_END, |place| {
             let Place { seq, tag, bytes, knock, .. } = place;
             mailbox.hold(seq, Held { tag, bytes, knock, share: None });
             Ok(true)

@@ -11,7 +11,9 @@ mod envelopes;
 mod expiry;
 mod factor;
 mod fate;
+mod filing;
 mod fill;
+mod fresh;
 mod handles;
 mod keys;
 mod ledger;
@@ -57,11 +59,14 @@ pub use refusal::{OpenError, OpenErrorKind};
 use super::{CommitListener, Result, Store, StoreError};
 use expiry::Plan;
 use fate::Fate;
+use fresh::Fresh;
 use log::Log;
 use mover::Mover;
+use places::Places;
 use queue::{Lane, Queue};
+use refusal::refused;
 use routes::Routes;
-use writer::{Tx, Writer};
+use writer::{Shared, Tx, Writer};
 
 /// What a store is told when it is opened.
 #[derive(Clone)]
@@ -121,6 +126,7 @@ pub struct SqliteStore {
     fate: Arc<Fate>,
     queue: Arc<Queue>,
     routes: Arc<Routes>,
+    fresh: Arc<Fresh>,
     listener: Arc<OnceLock<CommitListener>>,
     pool: Mutex<Option<Pool>>,
     permits: Arc<Semaphore>,
@@ -138,21 +144,28 @@ impl SqliteStore {
     pub fn open(settings: Settings) -> std::result::Result<Self, OpenError> {
         let (connection, residue, pool) = open::open(&settings)?;
         let fate = Arc::new(Fate::new(Arc::clone(&settings.on_failure)));
-        let queue = Arc::new(Queue::new(settings.queue_max));
-        let routes = Arc::new(Routes::new(settings.route_cache_max));
-        let listener = Arc::new(OnceLock::new());
         let file = open::file(&settings.dir);
+        let fresh = Arc::new(Fresh::default());
+        let places = Places::load(&connection, Arc::clone(&fresh)).map_err(|error| refused(&file, &error))?;
         let log = Log::new(Mover::start(&file, &fate)?, residue, &fate);
-        let writer = Writer::new(connection, log, &settings, &queue, &fate, &routes, &listener);
+        let shared = Shared {
+            queue: Arc::new(Queue::new(settings.queue_max)),
+            fate,
+            routes: Arc::new(Routes::new(settings.route_cache_max)),
+            listener: Arc::default(),
+        };
+        let writer = Writer::new(connection, places, log, &settings, shared.clone());
         let thread = std::thread::Builder::new()
             .name("restante-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| OpenError::new(OpenErrorKind::CannotCreate, "the writer's thread could not be started", &error))?;
+        let Shared { queue, fate, routes, listener } = shared;
         Ok(Self {
             file,
             fate,
             queue,
             routes,
+            fresh,
             listener,
             pool: Mutex::new(Some(pool)),
             permits: Arc::new(Semaphore::new(settings.readers.max(1) as usize)),
@@ -181,6 +194,32 @@ impl SqliteStore {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.look(move |connection| read(&*connection.unchecked_transaction()?)).await
+    }
+
+    /// The same for who counts places; anew where some left memory meanwhile, because they are filed.
+    async fn count_places<T: Send + 'static>(
+        &self,
+        count: impl Fn(&Connection, &Fresh) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let fresh = Arc::clone(&self.fresh);
+        self.look(move |connection| {
+            loop {
+                let passes = fresh.passes();
+                let counted = count(&*connection.unchecked_transaction()?, &fresh)?;
+                if fresh.passes() == passes {
+                    return Ok(counted);
+                }
+            }
+        })
+        .await
+    }
+
+    /// The same, for who takes the snapshot itself.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.fate.check()?;
         let permit = tokio::time::timeout(READER_WAIT, Arc::clone(&self.permits).acquire_owned());
         let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closing)?;
@@ -190,8 +229,7 @@ impl SqliteStore {
         let task = tokio::task::spawn_blocking(move || {
             let (_permit, pool) = (permit, pool);
             let connection = pool.get_timeout(open::CONNECTION_WAIT).map_err(|_| StoreError::Busy)?;
-            let snapshot = connection.unchecked_transaction().map_err(|error| fate.judge(&error))?;
-            read(&snapshot).map_err(|error| fate.judge(&error))
+            look(&connection).map_err(|error| fate.judge(&error))
         });
         task.await.unwrap_or_else(|_| Err(self.fate.fail("a reader panicked".into())))
     }

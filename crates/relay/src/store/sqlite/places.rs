@@ -1,12 +1,17 @@
 //! Where a mailbox's envelopes lie: the tables `fresh` and `filed`, which stand in for one index over mailbox and seq.
 //!
 //! Envelopes come one here, one there. In one index nearly every send would change a page of its own, and a commit writes
-//! whole pages: 8 KiB for an envelope of one. So a send adds to `fresh`, whose few pages all sends of a commit share, and from
-//! there the rows go over to `filed` many at a time and in its order. What is acknowledged soon never gets there.
+//! whole pages: 8 KiB for an envelope of one. So a send adds to the end of `fresh`, which is found by memory (`fresh`), and from
+//! there the rows go over to `filed` many at a time and in its order (`filing`). What is acknowledged soon never gets there.
+
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
+use super::filing::{Filing, Turn};
+use super::fresh::{Changes, Fresh};
 use super::values::{blob, int, uint};
+use crate::protocol::envelopes::SEQ_END;
 
 /// Where one envelope lies, and what there is to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Columns `seq, envelope, repeat_tag, bytes, knock`.
-    fn read(row: &Row<'_>) -> Result<Self> {
+    pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         Ok(Self {
             seq: uint(row, 0)?,
             envelope: row.get(1)?,
@@ -34,248 +39,352 @@ impl Place {
     }
 }
 
-pub(super) fn add(connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {
-    let mut add = connection.prepare_cached(
-        "INSERT INTO fresh (mailbox, seq, envelope, repeat_tag, bytes, knock)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    add.execute((mailbox, int(place.seq), place.envelope, place.tag, int(place.bytes), place.knock))?;
-    Ok(())
+/// The writer's: as the open transaction leaves them.
+pub(super) struct Places {
+    fresh: Changes,
+    filing: Filing,
+    /// The next row of `envelopes`. Counted here, since SQLite would give the last one's number again once that is gone, and a pass
+    /// tells by the number what it takes.
+    next_envelope: i64,
+    /// The same when the last commit was made.
+    committed_next: i64,
 }
 
-/// Gives the row that was there.
-pub(super) fn remove(connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<i64>> {
-    let mut fresh = connection.prepare_cached(
-        "DELETE FROM fresh
-         WHERE mailbox = ?1 AND seq = ?2
-         RETURNING envelope",
-    )?;
-    let removed = fresh.query_row([mailbox, int(seq)], |row| row.get(0)).optional()?;
-    if removed.is_some() {
-        return Ok(removed);
+impl Places {
+    pub(super) fn load(connection: &Connection, fresh: Arc<Fresh>) -> Result<Self> {
+        let filing = Filing::load(connection)?;
+        let fresh = Changes::load(connection, fresh, filing.through())?;
+        // Of both: in a damaged file a place may be there without its envelope.
+        let mut last = connection.prepare(
+            "SELECT max(coalesce((SELECT max(id) FROM envelopes), 0), coalesce((SELECT max(envelope) FROM fresh), 0))",
+        )?;
+        let last: i64 = last.query_row([], |row| row.get(0))?;
+        let next_envelope = last.max(filing.through()) + 1;
+        Ok(Self { fresh, filing, next_envelope, committed_next: next_envelope })
     }
-    let mut filed = connection.prepare_cached(
-        "DELETE FROM filed
-         WHERE mailbox = ?1 AND seq = ?2
-         RETURNING envelope",
-    )?;
-    filed.query_row([mailbox, int(seq)], |row| row.get(0)).optional()
+
+    /// A number for a new row of `envelopes`.
+    pub(super) fn take_envelope(&mut self) -> i64 {
+        self.next_envelope += 1;
+        self.next_envelope - 1
+    }
+
+    pub(super) fn add(&mut self, connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {
+        self.fresh.add(connection, mailbox, place)
+    }
+
+    /// Gives the row of `envelopes` that was there.
+    pub(super) fn remove(&mut self, connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<i64>> {
+        let fresh = self.fresh.remove(connection, (mailbox, seq))?.map(|place| place.envelope);
+        if fresh.is_some_and(|envelope| !self.filing.has_filed((mailbox, seq), envelope)) {
+            return Ok(fresh);
+        }
+        let mut filed = connection.prepare_cached(
+            "DELETE FROM filed
+             WHERE mailbox = ?1 AND seq = ?2
+             RETURNING envelope",
+        )?;
+        let filed = filed.query_row([mailbox, int(seq)], |row| row.get(0)).optional()?;
+        Ok(fresh.or(filed))
+    }
+
+    /// The places of a mailbox from after `after` up to `through`, by seq, one by one until `each` says that it is enough.
+    pub(super) fn walk(
+        &self,
+        connection: &Connection,
+        mailbox: i64,
+        after: u64,
+        through: u64,
+        each: impl FnMut(Place) -> Result<bool>,
+    ) -> Result<()> {
+        walk(connection, self.fresh.of(mailbox, after, through), mailbox, after, through, each)
+    }
+
+    /// A transaction that added so many is about to be committed: files some, if that is due.
+    pub(super) fn step(&mut self, connection: &Connection, added: u64) -> Result<()> {
+        self.filing.step(connection, &self.fresh, added, self.committed_next - 1)
+    }
+
+    /// The transaction was undone.
+    pub(super) fn undo(&mut self) {
+        self.fresh.undo();
+        self.filing.undo();
+    }
+
+    /// It was committed, and readers see it from here on.
+    pub(super) fn settle(&mut self) {
+        self.committed_next = self.next_envelope;
+        match self.filing.settle() {
+            Some(Turn::Begun) => self.fresh.begin_pass(),
+            Some(Turn::Over) => self.fresh.end_pass(),
+            None => {}
+        }
+        self.fresh.settle();
+    }
 }
 
-/// The places of a mailbox from after `after` up to `through`, by seq, one by one until `each` says that it is enough.
+/// What is filed of a mailbox together with its places in `fresh`, which may be filed, too: by seq, one by one until `each` says
+/// that it is enough.
 pub(super) fn walk(
     connection: &Connection,
+    fresh: impl IntoIterator<Item = Place>,
     mailbox: i64,
     after: u64,
     through: u64,
     mut each: impl FnMut(Place) -> Result<bool>,
 ) -> Result<()> {
-    let mut select = connection.prepare_cached(PLACES)?;
+    let mut fresh = fresh.into_iter().peekable();
+    let mut select = connection.prepare_cached(FILED)?;
     let mut rows = select.query([mailbox, int(after), int(through)])?;
     while let Some(row) = rows.next()? {
-        if !each(Place::read(row)?)? {
+        let filed = Place::read(row)?;
+        while let Some(place) = fresh.next_if(|place| place.seq < filed.seq) {
+            if !each(place)? {
+                return Ok(());
+            }
+        }
+        // Where a damaged file holds another at this place, the newer one is right.
+        let place = fresh.next_if(|place| place.seq == filed.seq).unwrap_or(filed);
+        if !each(place)? {
+            return Ok(());
+        }
+    }
+    for place in fresh {
+        if !each(place)? {
             break;
         }
     }
     Ok(())
 }
 
-/// How many envelopes of a mailbox wait, with the bytes of their bodies.
-pub(super) fn waiting(connection: &Connection, mailbox: i64, now: u64) -> Result<(u64, u64)> {
-    let mut count = connection.prepare_cached(WAITING)?;
-    count.query_row([mailbox, int(now)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))
-}
-
-/// The writer's passes over `fresh`.
-#[derive(Default)]
-pub(super) struct Filing {
-    /// Rows of `fresh` at most; none where that is not known.
-    fresh: Option<u64>,
-    /// Where the pass that is under way has come to.
-    reached: Option<(i64, i64)>,
-}
-
-impl Filing {
-    /// A transaction that added so many rows is about to be committed: moves a slice of them, if that is due. One that added
-    /// none moves none: what frees room must not need some.
-    pub(super) fn step(&mut self, connection: &Connection, added: u64) -> Result<()> {
-        if added == 0 {
-            return Ok(());
-        }
-        self.fresh = self.fresh.map(|fresh| fresh + added);
-        if self.reached.is_none() && self.fresh.is_none_or(|fresh| fresh > FRESH_MAX) {
-            // Many that were counted may be gone again.
-            let fresh = connection.prepare_cached("SELECT count(*) FROM fresh")?.query_row([], |row| uint(row, 0))?;
-            self.fresh = Some(fresh);
-            self.reached = (fresh > FRESH_MAX).then_some((i64::MIN, i64::MIN));
-        }
-        if let Some(reached) = self.reached {
-            let rows = (FILED_FOR_EACH * added).max(FILED_A_SLICE_MIN);
-            self.reached = slice(connection, reached, int(rows))?;
-        }
-        Ok(())
-    }
-
-    /// The transaction was undone: nothing that is remembered of it holds.
-    pub(super) fn undo(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// Moves all that is in `fresh` at once.
-pub(super) fn file_all(connection: &Connection) -> Result<()> {
-    slice(connection, (i64::MIN, i64::MIN), i64::MAX).map(drop)
-}
-
-/// Moves the next rows after `reached`; gives where it has come to, nothing at the end.
-fn slice(connection: &Connection, reached: (i64, i64), rows: i64) -> Result<Option<(i64, i64)>> {
-    let mut last = connection.prepare_cached(
-        "SELECT mailbox, seq
-         FROM fresh
-         WHERE (mailbox, seq) > (?1, ?2)
-         ORDER BY mailbox, seq
-         LIMIT 1 OFFSET ?3",
-    )?;
-    let last = last.query_row((reached.0, reached.1, rows - 1), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let through = last.unwrap_or((i64::MAX, i64::MAX));
-    let range = [reached.0, reached.1, through.0, through.1];
+/// Writes a place to `filed`.
+pub(super) fn file(connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {
     // Where a damaged file holds the place already, the newer one is right.
     let mut file = connection.prepare_cached(
         "INSERT OR REPLACE INTO filed (mailbox, seq, envelope, repeat_tag, bytes, knock)
-         SELECT mailbox, seq, envelope, repeat_tag, bytes, knock
-         FROM fresh
-         WHERE (mailbox, seq) > (?1, ?2) AND (mailbox, seq) <= (?3, ?4)
-         ORDER BY mailbox, seq",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    file.execute(range)?;
-    let mut leave = connection.prepare_cached(
-        "DELETE FROM fresh
-         WHERE (mailbox, seq) > (?1, ?2) AND (mailbox, seq) <= (?3, ?4)",
-    )?;
-    leave.execute(range)?;
-    Ok(last)
+    file.execute((mailbox, int(place.seq), place.envelope, place.tag, int(place.bytes), place.knock))?;
+    Ok(())
 }
 
-/// The places of a mailbox, by seq.
-const PLACES: &str = "SELECT seq, envelope, repeat_tag, bytes, knock
+/// How many envelopes of a mailbox wait, with the bytes of their bodies.
+pub(super) fn waiting(connection: &Connection, fresh: &Fresh, mailbox: i64, now: u64) -> Result<(u64, u64)> {
+    let mut gone = connection.prepare_cached(
+        "SELECT coalesce(gone_through, 0)
+         FROM mailboxes
+         WHERE id = ?1",
+    )?;
+    let gone_through = gone.query_row([mailbox], |row| uint(row, 0)).optional()?.unwrap_or(0);
+    let mut body = connection.prepare_cached(
+        "SELECT coalesce(length(body), 0)
+         FROM envelopes
+         WHERE id = ?1 AND expires_at > ?2",
+    )?;
+    let (mut envelopes, mut bytes) = (0, 0);
+    walk(connection, fresh.of(mailbox, gone_through), mailbox, gone_through, SEQ_END, |place| {
+        if let Some(length) = body.query_row([place.envelope, int(now)], |row| uint(row, 0)).optional()? {
+            envelopes += 1;
+            bytes += length;
+        }
+        Ok(true)
+    })?;
+    Ok((envelopes, bytes))
+}
+
+/// What is filed of a mailbox, by seq.
+const FILED: &str = "SELECT seq, envelope, repeat_tag, bytes, knock
      FROM filed
      WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
-     UNION ALL
-     SELECT seq, envelope, repeat_tag, bytes, knock
-     FROM fresh
-     WHERE mailbox = ?1 AND seq > ?2 AND seq <= ?3
      ORDER BY seq";
-/// What waits in a mailbox.
-const WAITING: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
-     FROM (
-       SELECT envelope, seq FROM filed WHERE mailbox = ?1
-       UNION ALL
-       SELECT envelope, seq FROM fresh WHERE mailbox = ?1
-     ) AS places
-     JOIN envelopes ON envelopes.id = envelope
-     WHERE places.seq > (SELECT coalesce(gone_through, 0) FROM mailboxes WHERE id = ?1)
-       AND expires_at > ?2";
 /// More than any body has.
 const BYTES_MAX: u64 = u16::MAX as u64;
-/// Rows of `fresh` from which on a pass begins: some thirteen pages of it. Fewer make more passes, each of which writes a page for
-/// nearly every mailbox that was sent to.
-const FRESH_MAX: u64 = 2_048;
-/// Rows that a commit moves for each that it adds: a pass is over before the table has grown by half, and no commit of a few sends
-/// is kept long.
-const FILED_FOR_EACH: u64 = 4;
-/// Rows that any commit moves that adds some.
-const FILED_A_SLICE_MIN: u64 = 32;
 
 #[cfg(test)]
 mod tests {
-    use super::super::plans::{assert_no_scan, database, steps};
+    use super::super::plans::{database, steps};
     use super::*;
 
-    /// Each place's row and tag follow from where it is.
-    fn place(mailbox: i64, seq: u64) -> Place {
-        let envelope = mailbox.wrapping_mul(1_000_000) + int(seq);
-        Place { seq, envelope, tag: [seq as u8; 16], bytes: 1_089, knock: seq.is_multiple_of(7) }
+    struct Bench {
+        connection: Connection,
+        fresh: Arc<Fresh>,
+        places: Places,
     }
 
-    fn count(connection: &Connection, table: &str) -> u64 {
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| uint(row, 0)).expect("a number")
+    impl Bench {
+        fn new() -> Self {
+            let (connection, fresh) = (database(), Arc::default());
+            let places = Places::load(&connection, Arc::clone(&fresh)).expect("none");
+            Self { connection, fresh, places }
+        }
+
+        /// As after a kill: from what is in the tables.
+        fn restart(&mut self) {
+            self.fresh = Arc::default();
+            self.places = Places::load(&self.connection, Arc::clone(&self.fresh)).expect("places");
+        }
+
+        /// A place whose tag follows from where it is.
+        fn add(&mut self, mailbox: i64, seq: u64) -> Place {
+            let envelope = self.places.take_envelope();
+            let place = Place { seq, envelope, tag: tag(mailbox, seq), bytes: 1_089, knock: seq.is_multiple_of(7) };
+            self.places.add(&self.connection, mailbox, &place).expect("a place");
+            place
+        }
+
+        fn remove(&mut self, mailbox: i64, seq: u64) -> Option<i64> {
+            self.places.remove(&self.connection, mailbox, seq).expect("removed")
+        }
+
+        fn commit(&mut self, added: u64) {
+            self.places.step(&self.connection, added).expect("a step");
+            self.places.settle();
+        }
+
+        fn count(&self, table: &str) -> u64 {
+            self.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| uint(row, 0)).expect("a number")
+        }
+
+        /// In both tables.
+        fn twice(&self) -> u64 {
+            self.count("filed JOIN fresh ON fresh.mailbox = filed.mailbox AND fresh.seq = filed.seq")
+        }
+
+        /// As the writer sees them.
+        fn seqs(&self, mailbox: i64, after: u64, through: u64, max: usize) -> Vec<u64> {
+            let mut seqs = Vec::new();
+            let each = |place| note(&mut seqs, mailbox, place, max);
+            self.places.walk(&self.connection, mailbox, after, through, each).expect("places");
+            seqs
+        }
+
+        /// As a reader does.
+        fn read(&self, mailbox: i64) -> Vec<u64> {
+            let mut seqs = Vec::new();
+            let each = |place| note(&mut seqs, mailbox, place, usize::MAX);
+            walk(&self.connection, self.fresh.of(mailbox, 0), mailbox, 0, SEQ_END, each).expect("places");
+            seqs
+        }
     }
 
-    fn seqs(connection: &Connection, mailbox: i64, after: u64, through: u64, max: usize) -> Vec<u64> {
-        let mut seqs = Vec::new();
-        let walked = walk(connection, mailbox, after, through, |place| {
-            assert_eq!(place, self::place(mailbox, place.seq));
-            seqs.push(place.seq);
-            Ok(seqs.len() < max)
-        });
-        walked.expect("places");
-        seqs
+    fn tag(mailbox: i64, seq: u64) -> [u8; 16] {
+        [mailbox as u8 ^ seq as u8; 16]
     }
 
-    /// Sends come in commits of 30, to 100 mailboxes in turn.
+    fn note(seqs: &mut Vec<u64>, mailbox: i64, place: Place, max: usize) -> Result<bool> {
+        assert_eq!((place.tag, place.bytes), (tag(mailbox, place.seq), 1_089));
+        seqs.push(place.seq);
+        Ok(seqs.len() < max)
+    }
+
+    /// Sends come in commits of 64, to 100 mailboxes in turn, and each mailbox loses a place now and then. At any time all are found,
+    /// once, by writer and readers, and also after a restart.
     #[test]
-    fn what_came_goes_over_a_slice_at_a_time_and_is_found_on_both_sides() {
-        let (connection, mut filing) = (database(), Filing::default());
-        let mut largest = 0;
-        for at in 0..9_000_u64 {
-            let (mailbox, seq) = (int(at % 100), at / 100 + 1);
-            add(&connection, mailbox, &place(mailbox, seq)).expect("a place");
-            if at % 30 == 29 {
-                filing.step(&connection, 30).expect("a step");
-                largest = largest.max(count(&connection, "fresh"));
+    fn what_came_goes_over_a_slice_at_a_time_and_is_found_all_the_while() {
+        let mut bench = Bench::new();
+        let (mut largest, mut at, mut removed) = (0, 0, vec![Vec::new(); 100]);
+        let (mut passing, mut leaving) = (0, 0);
+        for commit in 0..2_000_usize {
+            for _ in 0..64 {
+                bench.add(int(at % 100), at / 100 + 1);
+                at += 1;
+            }
+            // The middle of what waits: early it is fresh, then filed and in a pass, and in the end filed alone.
+            let (mailbox, seq) = (commit % 100, at / 200);
+            let gone: &mut Vec<u64> = &mut removed[commit % 100];
+            if seq > 0 && !gone.contains(&seq) {
+                assert!(bench.remove(mailbox as i64, seq).is_some());
+                assert_eq!(bench.remove(mailbox as i64, seq), None);
+                gone.push(seq);
+            }
+            bench.commit(64);
+            if commit % 50 == 0 {
+                let (fresh, twice) = (bench.count("fresh"), bench.twice());
+                largest = largest.max(fresh);
+                (passing, leaving) = (passing + u64::from(twice > 0), leaving + u64::from(twice > 0 && fresh < largest));
+                let gone: usize = removed.iter().map(Vec::len).sum();
+                assert_eq!(fresh + bench.count("filed") - twice, at - gone as u64);
+                if commit % 100 == 0 {
+                    bench.restart();
+                }
+                for mailbox in [0_u64, 50, 99] {
+                    let last = at / 100 + u64::from(at % 100 > mailbox);
+                    let expected: Vec<u64> = (1..=last).filter(|seq| !removed[mailbox as usize].contains(seq)).collect();
+                    assert_eq!(bench.seqs(int(mailbox), 0, SEQ_END, usize::MAX), expected);
+                    assert_eq!(bench.read(int(mailbox)), expected);
+                    let some = expected.iter().copied().filter(|seq| (40..=80).contains(seq)).take(3).collect::<Vec<_>>();
+                    assert_eq!(bench.seqs(int(mailbox), 39, 80, 3), some);
+                }
             }
         }
-        assert_eq!(count(&connection, "fresh") + count(&connection, "filed"), 9_000);
-        assert!(count(&connection, "filed") > 5_000, "passes went by");
-        assert!(largest < FRESH_MAX * 3 / 2, "{largest}: a pass is over before much has come");
-        for mailbox in [0, 50, 99] {
-            assert_eq!(seqs(&connection, mailbox, 0, u64::MAX, usize::MAX), (1..=90).collect::<Vec<_>>());
-            assert_eq!(seqs(&connection, mailbox, 40, 80, 3), [41, 42, 43]);
-            for seq in [1, 90] {
-                assert_eq!(remove(&connection, mailbox, seq), Ok(Some(place(mailbox, seq).envelope)));
-                assert_eq!(remove(&connection, mailbox, seq), Ok(None));
-            }
-            assert_eq!(seqs(&connection, mailbox, 0, u64::MAX, usize::MAX), (2..=89).collect::<Vec<_>>());
-        }
+        assert!(removed.iter().map(Vec::len).sum::<usize>() > 300, "{removed:?}");
+        assert!(passing >= 6 && leaving >= 3, "{passing} {leaving}: looked at in the middle of passes");
+        assert!(bench.count("filed") > 60_000, "passes went by");
+        assert!(largest < FRESH_AT_MOST, "{largest}: a pass is over before much has come");
     }
 
     #[test]
-    fn one_mailbox_is_counted_without_reading_what_waits_in_others() {
-        assert_no_scan(WAITING, &[1, 0], &["envelopes", "filed", "fresh"]);
+    fn an_undone_transaction_leaves_all_as_it_was() {
+        let mut bench = Bench::new();
+        bench.add(1, 1);
+        bench.add(1, 2);
+        bench.commit(2);
+        bench.connection.execute_batch("BEGIN").expect("begun");
+        bench.add(1, 3);
+        assert!(bench.remove(1, 1).is_some());
+        assert_eq!(bench.seqs(1, 0, SEQ_END, 9), [2, 3], "what the transaction did, the writer sees");
+        assert_eq!(bench.fresh.of(1, 0).iter().map(|place| place.seq).collect::<Vec<_>>(), [1, 2], "and nobody else");
+        bench.connection.execute_batch("ROLLBACK").expect("undone");
+        bench.places.undo();
+        assert_eq!((bench.seqs(1, 0, SEQ_END, 9), bench.read(1)), (vec![1, 2], vec![1, 2]));
+        let next = bench.add(1, 3);
+        bench.commit(1);
+        assert_eq!(bench.remove(1, 3), Some(next.envelope));
+        bench.commit(0);
+        let after = bench.add(1, 4);
+        assert!(after.envelope > next.envelope, "no number twice");
     }
 
     #[test]
     fn places_are_read_in_order_without_sorting() {
-        let steps = steps(PLACES, &[1, 2, 3]);
-        assert!(steps.iter().any(|step| step.contains("MERGE")), "{steps:?}");
+        let steps = steps(FILED, &[1, 2, 3]);
         assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN")), "{steps:?}");
     }
 
     #[test]
     fn what_is_acknowledged_soon_is_never_filed() {
-        let (connection, mut filing) = (database(), Filing::default());
-        for at in 0..20_000 {
-            add(&connection, 1, &place(1, at)).expect("a place");
-            assert!(remove(&connection, 1, at).expect("removed").is_some());
-            filing.step(&connection, 1).expect("a step");
+        let mut bench = Bench::new();
+        for at in 0..2 * FRESH_AT_MOST {
+            bench.add(1, at + 1);
+            bench.commit(1);
+            if at >= 100 {
+                assert!(bench.remove(1, at - 99).is_some());
+            }
         }
-        assert_eq!((count(&connection, "fresh"), count(&connection, "filed")), (0, 0));
-        assert!(filing.fresh.is_some_and(|fresh| fresh <= FRESH_MAX), "counted anew each time that it seemed much");
+        assert_eq!((bench.count("fresh"), bench.count("filed")), (100, 0));
     }
 
     /// A full disk comes just when many places are due: what frees room is not to wait for a move that needs some.
     #[test]
     fn in_a_full_database_only_sends_want_places_moved() {
-        let (connection, mut filing) = (database(), Filing::default());
-        for seq in 0..FRESH_MAX + 100 {
-            add(&connection, i64::MAX / 2, &place(i64::MAX / 2, seq)).expect("a place");
+        let mut bench = Bench::new();
+        let mut at = 0;
+        while bench.count("relay WHERE filing_through IS NOT NULL") == 0 {
+            for _ in 0..1_000 {
+                at += 1;
+                bench.add(i64::MAX / 2, at);
+            }
+            bench.commit(1_000);
         }
-        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
-        connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(())).expect("a full database");
-        assert!(remove(&connection, i64::MAX / 2, 7).expect("removed").is_some());
-        assert_eq!(filing.step(&connection, 0), Ok(()));
-        assert_eq!(count(&connection, "filed"), 0);
-        let refused = filing.step(&connection, 64).expect_err("no room");
+        let pages: i64 = bench.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
+        bench.connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(())).expect("a full database");
+        assert!(bench.remove(i64::MAX / 2, 7).is_some());
+        assert_eq!(bench.places.step(&bench.connection, 0), Ok(()));
+        assert_eq!(bench.count("filed"), 0);
+        let refused = bench.places.step(&bench.connection, 64).expect_err("no room");
         assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
     }
+
+    /// Half as much again as a pass begins with.
+    const FRESH_AT_MOST: u64 = 50_000;
 }

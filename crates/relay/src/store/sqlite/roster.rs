@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 
 use super::SqliteStore;
+use super::fresh::Fresh;
 use super::places;
 use super::queue::Lane;
 use super::values::{blob, int, uint};
@@ -14,7 +15,7 @@ use crate::store::{AccountItem, AccountPage, Result, Roster};
 #[async_trait]
 impl Roster for SqliteStore {
     async fn accounts(&self, from: AccountId, limit: u64, now: u64) -> Result<AccountPage> {
-        self.read(move |connection| page(connection, &from, limit, now)).await
+        self.count_places(move |connection, fresh| page(connection, fresh, &from, limit, now)).await
     }
 
     async fn suspend(&self, account: AccountId, suspended: bool) -> Result<Option<Vec<DeviceId>>> {
@@ -22,7 +23,7 @@ impl Roster for SqliteStore {
     }
 }
 
-fn page(connection: &Connection, from: &AccountId, limit: u64, now: u64) -> SqlResult<AccountPage> {
+fn page(connection: &Connection, fresh: &Fresh, from: &AccountId, limit: u64, now: u64) -> SqlResult<AccountPage> {
     let mut select = connection.prepare_cached(
         "SELECT id, account, suspended
          FROM accounts
@@ -35,11 +36,18 @@ fn page(connection: &Connection, from: &AccountId, limit: u64, now: u64) -> SqlR
     })?;
     let mut found = found.collect::<SqlResult<Vec<_>>>()?;
     let next = if found.len() as u64 > limit { found.pop().map(|(_, account, _)| account) } else { None };
-    let items = found.into_iter().map(|(id, account, suspended)| item(connection, id, account, suspended, now));
+    let items = found.into_iter().map(|(id, account, suspended)| item(connection, fresh, id, account, suspended, now));
     Ok(AccountPage { accounts: items.collect::<SqlResult<_>>()?, next })
 }
 
-fn item(connection: &Connection, id: i64, account: AccountId, suspended: bool, now: u64) -> SqlResult<AccountItem> {
+fn item(
+    connection: &Connection,
+    fresh: &Fresh,
+    id: i64,
+    account: AccountId,
+    suspended: bool,
+    now: u64,
+) -> SqlResult<AccountItem> {
     let mut devices = connection.prepare_cached(
         "SELECT count(*), coalesce(max(seen_week), 0)
          FROM devices
@@ -53,7 +61,7 @@ fn item(connection: &Connection, id: i64, account: AccountId, suspended: bool, n
     )?;
     let (mut envelopes, mut bytes) = (0, 0);
     for mailbox in mailboxes.query_and_then([id], |row| row.get::<_, i64>(0))? {
-        let waiting = places::waiting(connection, mailbox?, now)?;
+        let waiting = places::waiting(connection, fresh, mailbox?, now)?;
         envelopes += waiting.0;
         bytes += waiting.1;
     }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 use sha2::{Digest, Sha256};
 
-use super::places::{self, Place};
+use super::places::{Place, Places};
 use super::values::{int, uint};
 use crate::protocol::DeviceId;
 use crate::store::NewEnvelope;
@@ -38,27 +38,21 @@ impl<'a> StoredRow<'a> {
     }
 }
 
-pub(super) fn insert(
-    connection: &Connection,
-    mailbox: i64,
-    seq: u64,
-    tag: &[u8; 16],
-    envelope: &NewEnvelope,
-    knock: bool,
-) -> Result<()> {
+/// Writes the row that a place of a mailbox names.
+pub(super) fn insert(connection: &Connection, mailbox: i64, place: &Place, envelope: &NewEnvelope) -> Result<()> {
     let NewEnvelope { device, expires_at, wrap, body } = envelope;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO envelopes (mailbox, seq, expires_at, checksum, wrap, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO envelopes (id, mailbox, seq, expires_at, checksum, wrap, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    let checksum = checksum(device, seq, *expires_at, tag, wrap, body);
-    let row = insert.insert((mailbox, int(seq), int(*expires_at), checksum, wrap, body))?;
-    places::add(connection, mailbox, &Place { seq, envelope: row, tag: *tag, bytes: body.len() as u64, knock })
+    let checksum = checksum(device, place.seq, *expires_at, &place.tag, wrap, body);
+    insert.execute((place.envelope, mailbox, int(place.seq), int(*expires_at), checksum, wrap, body))?;
+    Ok(())
 }
 
-/// Gives how many bytes its body had; nothing when there was no such row.
-pub(super) fn delete(connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<u64>> {
-    let Some(row) = places::remove(connection, mailbox, seq)? else { return Ok(None) };
+/// Removes a place with its row. Gives how many bytes the body had; nothing when there was no such row.
+pub(super) fn delete(connection: &Connection, places: &mut Places, mailbox: i64, seq: u64) -> Result<Option<u64>> {
+    let Some(row) = places.remove(connection, mailbox, seq)? else { return Ok(None) };
     // A damaged place must not cost another envelope's row.
     let mut delete = connection.prepare_cached(
         "DELETE FROM envelopes

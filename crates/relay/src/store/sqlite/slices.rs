@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rusqlite::{OptionalExtension, Result};
 
 use super::memory::mailbox_of;
+use super::rows;
 use super::values::{blob, int, uint};
 use super::writer::Tx;
-use super::{places, rows};
 use crate::protocol::envelopes::SEQ_END;
 use crate::protocol::{DeviceId, Hash, TokenHash};
 
@@ -135,7 +135,7 @@ fn mailbox_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
     let found = find.query_row([], |row| Ok((row.get::<_, i64>(0)?, uint(row, 1)?))).optional()?;
     let Some((mailbox, through)) = found else { return Ok(false) };
     let mut seqs = Vec::new();
-    places::walk(connection, mailbox, 0, through, |place| {
+    tx.memory.places.walk(connection, mailbox, 0, through, |place| {
         seqs.push(place.seq);
         Ok(seqs.len() <= budget.rows())
     })?;
@@ -143,7 +143,7 @@ fn mailbox_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
         if !budget.take() {
             return Ok(true);
         }
-        if let Some(bytes) = rows::delete(connection, mailbox, seq)? {
+        if let Some(bytes) = rows::delete(connection, &mut tx.memory.places, mailbox, seq)? {
             tx.removed(1, bytes);
         }
     }

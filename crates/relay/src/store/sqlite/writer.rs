@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::fate::{Fate, Fault};
 use super::log::Log;
 use super::memory::Memory;
-use super::places::Filing;
+use super::places::Places;
 use super::queue::{Queue, Turn};
 use super::routes::Routes;
 use super::slices::{self, Budget};
@@ -41,7 +41,7 @@ pub(super) struct Effects {
     pub(super) tokens: Vec<TokenHash>,
     /// Somebody wants room: refused where only the room is left that giving it back takes.
     pub(super) adds: bool,
-    /// Rows of `fresh` added.
+    /// Places added.
     pub(super) placed: u64,
     /// Rows of envelopes added, less those removed, and their bodies' bytes.
     pub(super) envelopes: i64,
@@ -90,6 +90,15 @@ impl<T: Send, F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send> Job for Write
     }
 }
 
+/// What the writer has in common with the store.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) queue: Arc<Queue>,
+    pub(super) fate: Arc<Fate>,
+    pub(super) routes: Arc<Routes>,
+    pub(super) listener: Arc<OnceLock<CommitListener>>,
+}
+
 pub(super) struct Writer {
     connection: Connection,
     memory: Memory,
@@ -100,7 +109,6 @@ pub(super) struct Writer {
     // After the connection: see `mover`.
     log: Log,
     leftovers: bool,
-    filing: Filing,
     /// Pages in use up to which anything may be added; what is left below the cap is for what frees room.
     pages_max: u64,
     /// Where answers are given: woken from there, a batch's waiters cost one call to the system and not one each.
@@ -108,26 +116,18 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        connection: Connection,
-        log: Log,
-        settings: &Settings,
-        queue: &Arc<Queue>,
-        fate: &Arc<Fate>,
-        routes: &Arc<Routes>,
-        listener: &Arc<OnceLock<CommitListener>>,
-    ) -> Self {
+    pub(super) fn new(connection: Connection, places: Places, log: Log, settings: &Settings, shared: Shared) -> Self {
+        let Shared { queue, fate, routes, listener } = shared;
         Self {
             connection,
-            memory: Memory::new(settings),
-            queue: Arc::clone(queue),
-            fate: Arc::clone(fate),
-            routes: Arc::clone(routes),
-            listener: Arc::clone(listener),
+            memory: Memory::new(settings, places),
+            queue,
+            fate,
+            routes,
+            listener,
             log,
             // A crash may have left some.
             leftovers: true,
-            filing: Filing::default(),
             pages_max: open::pages_to_fill(settings.disk_bytes_max),
             runtime: Handle::try_current().ok(),
         }
@@ -247,7 +247,6 @@ impl Writer {
         let outcome = self.run_jobs(jobs, &mut effects);
         if let Err(error) = outcome {
             self.memory.undo();
-            self.filing.undo();
             self.log.residue.undo();
             if !self.connection.is_autocommit() && Fault::of(&error) != Fault::Fatal {
                 self.connection.execute_batch("ROLLBACK")?;
@@ -286,7 +285,7 @@ impl Writer {
             )?;
             count.execute([effects.envelopes, effects.bytes])?;
         }
-        self.filing.step(connection, effects.placed)?;
+        self.memory.places.step(connection, effects.placed)?;
         if effects.adds && open::pages_in_use(connection)? > self.pages_max {
             return Err(full());
         }
@@ -357,9 +356,11 @@ mod tests {
         let (connection, residue) = open::open_writer(&settings).expect("it opens");
         let fate = Arc::new(Fate::new(Arc::new(|_| {})));
         let mover = Mover::start(&open::file(dir.path()), &fate).expect("it starts");
-        let (queue, routes) = (Arc::new(Queue::new(1)), Arc::new(Routes::new(1)));
         let log = Log::new(mover, residue, &fate);
-        let mut writer = Writer::new(connection, log, &settings, &queue, &fate, &routes, &Arc::default());
+        let (queue, routes) = (Arc::new(Queue::new(1)), Arc::new(Routes::new(1)));
+        let shared = Shared { queue, fate, routes, listener: Arc::default() };
+        let places = Places::load(&connection, Arc::default()).expect("none");
+        let mut writer = Writer::new(connection, places, log, &settings, shared);
         let fill = "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
                     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 200)
                     INSERT INTO rows SELECT n, CAST(replace(hex(zeroblob(4000)), '00', '<marks>') AS BLOB) FROM numbers;
