@@ -23,11 +23,8 @@ CREATE TABLE relay (
   purge_cutoff INTEGER,
   -- The first page of those still to be gone over for what SQLite left of moved rows. NULL but after a kill in a certain moment.
   uncleared_from INTEGER,
-  -- Of the places in `fresh` those of envelopes up to this one are being filed, and up to this mailbox and seq they are. NULL but
-  -- while some are.
-  filing_through INTEGER,
-  filed_mailbox INTEGER,
-  filed_seq INTEGER
+  -- Of the places in `fresh` those of envelopes up to this one are being filed. NULL when none are.
+  filing_through INTEGER
 ) STRICT;
 
 INSERT INTO relay (id) VALUES (1);
@@ -166,7 +163,8 @@ CREATE TABLE filed (
   PRIMARY KEY (mailbox, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The same of what came lately, in the order of arrival, as envelopes are. A row goes once it is filed, or its envelope is gone.
+-- The same of what came lately, in the order of arrival, as envelopes are. A row goes when all that are filed together are, or its envelope is
+-- gone; until then its place may stand in both.
 CREATE TABLE fresh (
   envelope INTEGER PRIMARY KEY,
   mailbox INTEGER NOT NULL,

@@ -64,7 +64,7 @@ async fn what_a_killed_or_an_older_relay_left_of_moved_rows_is_cleared_at_the_st
             .expect("the SQL runs");
         assert!(residue(&bench) > 0, "there is something to clear");
         if older {
-            let columns = ["uncleared_from", "filing_through", "filed_mailbox", "filed_seq"];
+            let columns = ["uncleared_from", "filing_through"];
             let back = columns.map(|column| format!("ALTER TABLE relay DROP COLUMN {column};")).concat();
             left.execute_batch(&format!("{back} PRAGMA user_version=8; PRAGMA wal_checkpoint(TRUNCATE);"))
                 .expect("the SQL runs");

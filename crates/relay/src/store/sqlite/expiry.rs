@@ -118,7 +118,7 @@ fn remove_place(tx: &mut Tx<'_>, due: Due, slice: &mut PurgeSlice) -> Result<()>
 }
 
 fn remove_row(tx: &mut Tx<'_>, due: Due) -> Result<()> {
-    // What was acknowledged since may have left its number to another.
+    // In a damaged file it may be another's row.
     let mut delete = tx.connection.prepare_cached(
         "DELETE FROM envelopes
          WHERE id = ?1 AND mailbox = ?2 AND seq = ?3

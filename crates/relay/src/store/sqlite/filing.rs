@@ -2,13 +2,13 @@
 //!
 //! A pass takes what is in `fresh` when it begins. First it writes all of that to `filed`, in the order of mailboxes, in which
 //! neighbours share pages; and then it removes the rows from `fresh`, in the order of arrival, in which they do there. Both at once
-//! would write each page of `fresh` with each commit. How far it came stands in the database.
+//! would write each page of `fresh` with each commit. After a restart a pass files again what it takes: that changes nothing.
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, Result};
 
 use super::fresh::{Changes, Key};
 use super::places;
-use super::values::{int, uint};
+use super::values::int;
 
 /// The pass that is under way, and as the last commit left it.
 #[derive(Default)]
@@ -17,34 +17,33 @@ pub(super) struct Filing {
     committed: Option<Pass>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Pass {
     /// The last envelope that it takes.
     through: i64,
-    /// The last place that is filed.
-    reached: Key,
+    at: At,
+}
+
+#[derive(Clone, Copy)]
+enum At {
+    Begin,
+    /// Up to this place all are filed.
+    Filed(Key),
+    /// All are.
+    Leaving,
 }
 
 impl Filing {
     pub(super) fn load(connection: &Connection) -> Result<Self> {
-        let mut select = connection.prepare(
-            "SELECT filing_through, filed_mailbox, filed_seq
-             FROM relay
-             WHERE filing_through IS NOT NULL",
-        )?;
-        let pass = select.query_row([], |row| Ok(Pass { through: row.get(0)?, reached: (row.get(1)?, uint(row, 2)?) }));
-        let pass = pass.optional()?;
+        let through = connection.query_row("SELECT filing_through FROM relay", [], |row| row.get::<_, Option<i64>>(0))?;
+        let pass = through.map(|through| Pass { through, at: At::Begin });
         Ok(Self { pass, committed: pass })
     }
 
-    /// The last envelope that the pass takes which is under way; below all when there is none.
+    /// The last envelope that the pass takes which is under way; below all when there is none. Of those before, each place in
+    /// `fresh` may stand in `filed`, too.
     pub(super) fn through(&self) -> i64 {
         self.pass.map_or(0, |pass| pass.through)
-    }
-
-    /// Whether a place in `fresh` stands in `filed`, too.
-    pub(super) fn has_filed(&self, key: Key, envelope: i64) -> bool {
-        self.pass.is_some_and(|pass| envelope <= pass.through && key <= pass.reached)
     }
 
     /// A transaction that added so many places is about to be committed: goes on with the pass, or begins one where that is due,
@@ -54,18 +53,22 @@ impl Filing {
             return Ok(());
         }
         let rows = (FILED_FOR_EACH * added).max(FILED_A_SLICE_MIN);
-        self.pass = match self.pass {
-            None if fresh.since() <= FRESH_MAX => return Ok(()),
-            None => Some(Pass { through: last, reached: BEGIN }),
-            Some(pass) if pass.reached < END => Some(file(connection, fresh, pass, rows)?),
-            Some(pass) => leave(connection, pass, rows)?,
+        let Some(pass) = &mut self.pass else {
+            if fresh.since() > FRESH_MAX {
+                self.pass = Some(Pass { through: last, at: At::Begin });
+                note(connection, Some(last))?;
+            }
+            return Ok(());
         };
-        let pass = self.pass;
-        let mut note = connection.prepare_cached(
-            "UPDATE relay
-             SET filing_through = ?1, filed_mailbox = ?2, filed_seq = ?3",
-        )?;
-        note.execute((pass.map(|pass| pass.through), pass.map(|pass| pass.reached.0), pass.map(|pass| int(pass.reached.1))))?;
+        pass.at = match pass.at {
+            At::Begin => file(connection, fresh, (i64::MIN, 0), rows)?,
+            At::Filed(reached) => file(connection, fresh, reached, rows)?,
+            At::Leaving if leave(connection, pass.through, rows)? => At::Leaving,
+            At::Leaving => {
+                self.pass = None;
+                return note(connection, None);
+            }
+        };
         Ok(())
     }
 
@@ -91,29 +94,34 @@ pub(super) enum Turn {
     Over,
 }
 
+fn note(connection: &Connection, through: Option<i64>) -> Result<()> {
+    let mut note = connection.prepare_cached(
+        "UPDATE relay
+         SET filing_through = ?1",
+    )?;
+    note.execute([through])?;
+    Ok(())
+}
+
 /// Writes the next places of the pass to `filed`.
-fn file(connection: &Connection, fresh: &Changes, pass: Pass, rows: u64) -> Result<Pass> {
-    let next = fresh.passing(pass.reached, rows);
+fn file(connection: &Connection, fresh: &Changes, reached: Key, rows: u64) -> Result<At> {
+    let next = fresh.passing(reached, rows);
     for ((mailbox, _), place) in &next {
         places::file(connection, *mailbox, place)?;
     }
     let last = next.last().filter(|_| next.len() as u64 == rows);
-    Ok(Pass { reached: last.map_or(END, |(key, _)| *key), ..pass })
+    Ok(last.map_or(At::Leaving, |(key, _)| At::Filed(*key)))
 }
 
-/// Removes rows of the pass from `fresh`; nothing is left of it when that were the last.
-fn leave(connection: &Connection, pass: Pass, rows: u64) -> Result<Option<Pass>> {
+/// Removes rows of the pass from `fresh`; false when that were the last.
+fn leave(connection: &Connection, through: i64, rows: u64) -> Result<bool> {
     let mut leave = connection.prepare_cached(
         "DELETE FROM fresh
          WHERE envelope IN (SELECT envelope FROM fresh WHERE envelope <= ?1 ORDER BY envelope LIMIT ?2)",
     )?;
-    let left = leave.execute([pass.through, int(rows)])?;
-    Ok(Some(pass).filter(|_| left as u64 == rows))
+    Ok(leave.execute([through, int(rows)])? as u64 == rows)
 }
 
-const BEGIN: Key = (i64::MIN, 0);
-/// After every place: all of the pass is filed.
-const END: Key = (i64::MAX, i64::MAX as u64);
 /// Places in `fresh` from which on a pass begins: some 4 MiB of memory. Fewer make more passes, each of which writes a page for nearly
 /// every mailbox that was sent to.
 const FRESH_MAX: u64 = 32_768;

@@ -31,6 +31,22 @@ struct Committed {
 }
 
 impl Fresh {
+    /// Reads the table, in which a pass is under way for envelopes up to `passing`.
+    pub(super) fn read(connection: &Connection, passing: i64) -> Result<Self> {
+        let mut select = connection.prepare_cached(
+            "SELECT seq, envelope, repeat_tag, bytes, knock, mailbox
+             FROM fresh",
+        )?;
+        let mut rows = select.query([])?;
+        let mut committed = Committed::default();
+        while let Some(row) = rows.next()? {
+            let (mailbox, place) = (row.get(5)?, Place::read(row)?);
+            let part = if place.envelope <= passing { &mut committed.passing } else { &mut committed.since };
+            part.insert((mailbox, place.seq), place);
+        }
+        Ok(Self(Mutex::new(committed)))
+    }
+
     /// The places of a mailbox from after `after`, by seq.
     pub(super) fn of(&self, mailbox: i64, after: u64) -> Vec<Place> {
         let committed = self.lock();
@@ -65,21 +81,8 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Reads the table, in which a pass is under way for envelopes up to `passing`.
-    pub(super) fn load(connection: &Connection, fresh: Arc<Fresh>, passing: i64) -> Result<Self> {
-        let mut select = connection.prepare(
-            "SELECT seq, envelope, repeat_tag, bytes, knock, mailbox
-             FROM fresh",
-        )?;
-        let mut rows = select.query([])?;
-        let mut committed = Committed::default();
-        while let Some(row) = rows.next()? {
-            let (mailbox, place) = (row.get(5)?, Place::read(row)?);
-            let part = if place.envelope <= passing { &mut committed.passing } else { &mut committed.since };
-            part.insert((mailbox, place.seq), place);
-        }
-        *fresh.lock() = committed;
-        Ok(Self { fresh, added: BTreeMap::new(), removed: BTreeSet::new() })
+    pub(super) fn new(fresh: Arc<Fresh>) -> Self {
+        Self { fresh, added: BTreeMap::new(), removed: BTreeSet::new() }
     }
 
     pub(super) fn add(&mut self, connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {

@@ -145,8 +145,7 @@ impl SqliteStore {
         let (connection, residue, pool) = open::open(&settings)?;
         let fate = Arc::new(Fate::new(Arc::clone(&settings.on_failure)));
         let file = open::file(&settings.dir);
-        let fresh = Arc::new(Fresh::default());
-        let places = Places::load(&connection, Arc::clone(&fresh)).map_err(|error| refused(&file, &error))?;
+        let (places, fresh) = Places::load(&connection).map_err(|error| refused(&file, &error))?;
         let log = Log::new(Mover::start(&file, &fate)?, residue, &fate);
         let shared = Shared {
             queue: Arc::new(Queue::new(settings.queue_max)),
@@ -197,25 +196,26 @@ impl SqliteStore {
         self.look(move |connection| read(&*connection.unchecked_transaction()?)).await
     }
 
-    /// The same for who counts places; anew where some left memory meanwhile, because they are filed.
+    /// Runs a read that counts places, in one snapshot.
     async fn count_places<T: Send + 'static>(
         &self,
         count: impl Fn(&Connection, &Fresh) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let fresh = Arc::clone(&self.fresh);
         self.look(move |connection| {
-            loop {
-                let passes = fresh.passes();
-                let counted = count(&*connection.unchecked_transaction()?, &fresh)?;
-                if fresh.passes() == passes {
-                    return Ok(counted);
-                }
+            let passes = fresh.passes();
+            let snapshot = connection.unchecked_transaction()?;
+            let counted = count(&snapshot, &fresh)?;
+            if fresh.passes() == passes {
+                return Ok(counted);
             }
+            // Some left memory meanwhile, because they are filed: once more, by the table as it is in the snapshot.
+            count(&snapshot, &Fresh::read(&snapshot, 0)?)
         })
         .await
     }
 
-    /// The same, for who takes the snapshot itself.
+    /// Runs a read on a reading connection that takes its snapshot itself.
     async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,

@@ -359,7 +359,7 @@ mod tests {
         let log = Log::new(mover, residue, &fate);
         let (queue, routes) = (Arc::new(Queue::new(1)), Arc::new(Routes::new(1)));
         let shared = Shared { queue, fate, routes, listener: Arc::default() };
-        let places = Places::load(&connection, Arc::default()).expect("none");
+        let (places, _) = Places::load(&connection).expect("none");
         let mut writer = Writer::new(connection, places, log, &settings, shared);
         let fill = "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
                     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 200)

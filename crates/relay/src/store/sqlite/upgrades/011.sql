@@ -1,8 +1,6 @@
 -- Version 11: `fresh` in the order of arrival; by mailbox and seq it is in the writer's memory.
 
 ALTER TABLE relay ADD COLUMN filing_through INTEGER;
-ALTER TABLE relay ADD COLUMN filed_mailbox INTEGER;
-ALTER TABLE relay ADD COLUMN filed_seq INTEGER;
 
 INSERT OR REPLACE INTO filed (mailbox, seq, envelope, repeat_tag, bytes, knock)
 SELECT mailbox, seq, envelope, repeat_tag, bytes, knock
