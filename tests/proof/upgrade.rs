@@ -116,6 +116,10 @@ fn older(place: &Place, newest: &Place, upgrades: &[String], id: i64) -> anyhow:
     }
     older.execute_batch("DROP VIEW temp.envelopes_to_7")?;
     older.execute_batch("DETACH newest")?;
+    if upgrades.len() >= VERSION_WITHOUT_RESIDUE {
+        // These rows were put in without the writer, who clears what SQLite leaves of those that it moves: as after a kill.
+        older.execute_batch("UPDATE relay SET uncleared_from = 1")?;
+    }
     older.close().map_err(|(_, error)| error)?;
     Ok(())
 }
@@ -192,6 +196,8 @@ const ENVELOPES_TO_7: &str = "CREATE TEMP VIEW envelopes_to_7 AS
        UNION ALL
        SELECT envelope, repeat_tag, knock FROM newest.fresh
      ) AS places ON places.envelope = envelopes.id";
+/// An upgrade from an earlier one goes over all pages.
+const VERSION_WITHOUT_RESIDUE: usize = 10;
 const BOXES: usize = 4;
 const ENVELOPES: usize = 120;
 /// Beside the people's own: the table that version 4 makes again.
