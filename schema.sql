@@ -163,8 +163,8 @@ CREATE TABLE filed (
   PRIMARY KEY (mailbox, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The same of what came lately, in the order of arrival, as envelopes are. A row goes when all that are filed together are, or its envelope is
--- gone; until then its place may stand in both.
+-- The same of what came lately, in the order of arrival, as envelopes are. Many are filed together: until all of them are, a place
+-- may stand in both tables.
 CREATE TABLE fresh (
   envelope INTEGER PRIMARY KEY,
   mailbox INTEGER NOT NULL,

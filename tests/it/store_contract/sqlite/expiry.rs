@@ -26,8 +26,8 @@ async fn a_purge_that_did_not_end_leaves_no_damage_and_the_next_ends_it() {
     bench.store.close().await;
     let report = check(bench.dir()).expect("it can be checked");
     assert!(report.good(), "{report:?}");
-    // The slice with the last places may have begun with the rows.
-    assert!(report.envelopes > 880, "{report:?}");
+    // The slice of 128 that removed the last places had 11 of them at the least; the rest of it may have been rows.
+    assert!(report.envelopes >= 1_000 - (128 - 11), "{report:?}");
 
     bench.open_again();
     let gap = |through| Some(Gap { count: 100, through: Seq(through) });

@@ -204,10 +204,10 @@ async fn a_restart_in_the_middle_of_a_pass_of_filing_loses_nothing_and_brings_no
             assert_eq!(seqs, (acked + 1..=sent).collect::<Vec<_>>());
         }
         // One by one, and so many that they are removed in slices.
-        let seqs: Vec<Seq> = (acked + 1..=acked + 50).map(Seq).collect();
-        assert_eq!(bench.store.ack(alice.devices[0], seqs, None, NOW).await, Ok(Acked::Removed(50)));
-        assert_eq!(bench.store.ack(alice.devices[1], Vec::new(), Some(Seq(acked + 50)), NOW).await, Ok(Acked::Removed(50)));
-        acked += 50;
+        let seqs: Vec<Seq> = (acked + 1..=acked + 150).map(Seq).collect();
+        assert_eq!(bench.store.ack(alice.devices[0], seqs, None, NOW).await, Ok(Acked::Removed(150)));
+        assert_eq!(bench.store.ack(alice.devices[1], Vec::new(), Some(Seq(acked + 150)), NOW).await, Ok(Acked::Removed(150)));
+        acked += 150;
         assert_eq!(bench.store.totals().await.expect("totals").envelopes, 8 * sent - 2 * acked);
     }
     assert!(bench.waiting(alice.devices[0], NOW).await.gap.is_none(), "nothing was found damaged");

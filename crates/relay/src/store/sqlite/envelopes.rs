@@ -34,7 +34,7 @@ impl Envelopes for SqliteStore {
                 // Before the snapshot: see `fresh`.
                 let fresh = fresh.of(mailbox, after.0);
                 let asked = Asked { device, mailbox, after, limit, bytes_max, now };
-                page(&*connection.unchecked_transaction()?, &asked, fresh)
+                page(&*connection.unchecked_transaction()?, asked, fresh)
             });
             let page = page.await?;
             let damaged = match page {
@@ -202,15 +202,14 @@ fn nothing() -> Waiting {
     Waiting { envelopes: Vec::new(), drained: true, gap: None }
 }
 
-fn page(connection: &Connection, asked: &Asked, fresh: Vec<Place>) -> SqlResult<Page> {
+fn page(connection: &Connection, asked: Asked, fresh: Vec<Place>) -> SqlResult<Page> {
     let Asked { device, mailbox, after, limit, bytes_max, now } = asked;
     let mut find = connection.prepare_cached(
         "SELECT gap_count, gap_through, coalesce(gone_through, 0)
          FROM mailboxes
          WHERE id = ?1",
     )?;
-    let found =
-        find.query_row([*mailbox], |row| Ok((Gap { count: uint(row, 0)?, through: Seq(uint(row, 1)?) }, uint(row, 2)?)));
+    let found = find.query_row([mailbox], |row| Ok((Gap { count: uint(row, 0)?, through: Seq(uint(row, 1)?) }, uint(row, 2)?)));
     let mut waiting = nothing();
     let Some((gap, gone_through)) = found.optional()? else { return Ok(Page::Good(waiting)) };
     waiting.gap = (gap.count > 0).then_some(gap);
@@ -220,22 +219,22 @@ fn page(connection: &Connection, asked: &Asked, fresh: Vec<Place>) -> SqlResult<
     let mut select = connection.prepare_cached(STORED_ROW)?;
     let after = after.0.max(gone_through);
     let fresh = fresh.into_iter().filter(|place| place.seq > after);
-    places::walk(connection, fresh, *mailbox, after, SEQ_END, |place| {
-        let mut found = select.query([place.envelope, *mailbox])?;
+    places::walk(connection, fresh, mailbox, after, SEQ_END, |place| {
+        let mut found = select.query([place.envelope, mailbox])?;
         let row = found.next()?.map(StoredRow::read);
-        let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(device, &place.tag)) else {
+        let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(&device, &place.tag)) else {
             damaged.push(place.seq);
             return Ok(true);
         };
-        if row.expires_at <= *now {
+        if row.expires_at <= now {
             return Ok(true);
         }
         // A purge removes the place first: it may have done so since `fresh` was looked at, and the gap says so already.
-        if row.expires_at <= purging && !places::stands(connection, *mailbox, &place)? {
+        if row.expires_at <= purging && !places::stands(connection, mailbox, &place)? {
             return Ok(true);
         }
-        let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > *bytes_max;
-        if over || waiting.envelopes.len() as u64 >= *limit {
+        let over = !waiting.envelopes.is_empty() && bytes + row.body.len() as u64 > bytes_max;
+        if over || waiting.envelopes.len() as u64 >= limit {
             waiting.drained = false;
             return Ok(false);
         }
@@ -378,7 +377,7 @@ mod tests {
         }
         let delivered = || {
             let asked = Asked { device, mailbox: 1, after: Seq(0), limit: 9, bytes_max: 1 << 20, now: 50 };
-            match page(&connection, &asked, seen.clone()).expect("a page") {
+            match page(&connection, asked, seen.clone()).expect("a page") {
                 Page::Good(waiting) => waiting.envelopes.iter().map(|envelope| envelope.seq.0).collect::<Vec<_>>(),
                 Page::Damaged(seqs) => panic!("{seqs:?} are damaged"),
             }

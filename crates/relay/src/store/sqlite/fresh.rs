@@ -97,14 +97,11 @@ impl Changes {
 
     /// Gives the place that was there.
     pub(super) fn remove(&mut self, connection: &Connection, key: Key) -> Result<Option<Place>> {
-        let added = self.added.remove(&key);
-        let committed = || self.fresh.lock().get(key);
-        let Some(place) = added.or_else(|| if self.removed.contains(&key) { None } else { committed() }) else {
-            return Ok(None);
+        let place = match self.added.remove(&key) {
+            Some(added) => Some(added),
+            None => self.fresh.lock().get(key).filter(|_| self.removed.insert(key)),
         };
-        if added.is_none() {
-            self.removed.insert(key);
-        }
+        let Some(place) = place else { return Ok(None) };
         let mut remove = connection.prepare_cached(
             "DELETE FROM fresh
              WHERE envelope = ?1",

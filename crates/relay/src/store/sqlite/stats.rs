@@ -126,7 +126,7 @@ const DUE: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
      JOIN mailboxes ON mailboxes.id = envelopes.mailbox
      WHERE expires_at <= ?1 AND seq > coalesce(gone_through, 0)";
 /// Rows that nobody sees any more and that wait for their slice. `CROSS JOIN` is SQLite's word for this order and no other: by itself
-/// it read all envelopes for the few that are looked for.
+/// it read all envelopes, and all of `fresh`, for the few that are looked for.
 const ENVELOPES_LEFT: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
      FROM (
        SELECT envelope
