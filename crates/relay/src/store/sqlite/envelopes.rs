@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(delivered(), [1, 2, 3], "their turn has not come, or the purge was killed");
         assert!(places.remove(&connection, 1, 1).expect("removed").is_some());
         assert_eq!(delivered(), [2, 3]);
-        places::file(&connection, 1, &seen[1]).expect("filed");
+        places::file(&connection, [(1, &seen[1])]).expect("filed");
         connection.execute("DELETE FROM fresh", []).expect("a pass is over");
         assert_eq!(delivered(), [2, 3]);
     }

@@ -106,9 +106,7 @@ fn note(connection: &Connection, through: Option<i64>) -> Result<()> {
 /// Writes the next places of the pass to `filed`.
 fn file(connection: &Connection, fresh: &Changes, reached: Key, rows: u64) -> Result<At> {
     let next = fresh.passing(reached, rows);
-    for ((mailbox, _), place) in &next {
-        places::file(connection, *mailbox, place)?;
-    }
+    places::file(connection, next.iter().map(|((mailbox, _), place)| (*mailbox, place)))?;
     let last = next.last().filter(|_| next.len() as u64 == rows);
     Ok(last.map_or(At::Leaving, |(key, _)| At::Filed(*key)))
 }

@@ -78,7 +78,7 @@ impl Fill {
     fn file(&mut self) -> Result<(), OpenError> {
         let mut places = std::mem::take(&mut self.places);
         places.sort_unstable_by_key(|(mailbox, place)| (*mailbox, place.seq));
-        self.done(places.iter().try_for_each(|(mailbox, place)| places::file(&self.connection, *mailbox, place)))
+        self.done(places::file(&self.connection, places.iter().map(|(mailbox, place)| (*mailbox, place))))
     }
 
     fn count(&self) -> SqlResult<()> {

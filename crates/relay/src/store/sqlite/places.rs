@@ -159,14 +159,16 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// Writes a place to `filed`.
-pub(super) fn file(connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {
+/// Writes places of mailboxes to `filed`.
+pub(super) fn file<'a>(connection: &Connection, places: impl IntoIterator<Item = (i64, &'a Place)>) -> Result<()> {
     // Where a damaged file holds the place already, the newer one is right.
     let mut file = connection.prepare_cached(
         "INSERT OR REPLACE INTO filed (mailbox, seq, envelope, repeat_tag, bytes, knock)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    file.execute((mailbox, int(place.seq), place.envelope, place.tag, int(place.bytes), place.knock))?;
+    for (mailbox, place) in places {
+        file.execute((mailbox, int(place.seq), place.envelope, place.tag, int(place.bytes), place.knock))?;
+    }
     Ok(())
 }
 

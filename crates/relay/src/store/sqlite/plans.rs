@@ -1,11 +1,13 @@
-//! For tests: what SQLite makes of a query. Which way it goes depends on its version, and even on the limit that is asked with.
+//! For tests: what SQLite makes of a query. Which way it goes depends on its version, but not on what it is asked with.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params_from_iter};
 
 /// The schema alone, in memory.
 pub(super) fn database() -> Connection {
     #[expect(clippy::disallowed_methods, reason = "in memory, for the tables alone")]
     let connection = Connection::open_in_memory().expect("a database");
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).expect("set");
     connection.execute_batch(include_str!("../../../schema.sql")).expect("the schema");
     connection
 }
