@@ -35,13 +35,41 @@ struct State {
     waiting: bool,
 }
 
+impl State {
+    /// Urgent ones first, bounded in number and bytes.
+    fn fill(&mut self, batch: &mut Batch) {
+        while !batch.alone && batch.jobs.len() < BATCH_JOBS_MAX && batch.bytes < BATCH_BYTES_MAX {
+            let Some((bytes, job)) = self.urgent.pop_front().or_else(|| self.sends.pop_front()) else { break };
+            self.bytes -= bytes;
+            batch.bytes += bytes;
+            batch.jobs.push(job);
+        }
+    }
+}
+
 /// Somebody waits for the log to be truncated.
 pub(super) type Truncation = oneshot::Sender<Result<()>>;
 
+/// Jobs that share one commit.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Box<dyn Job>>,
+    bytes: usize,
+    /// It takes no more, however few they are.
+    alone: bool,
+}
+
+impl Batch {
+    /// These, and no more.
+    pub(super) fn alone(jobs: Vec<Box<dyn Job>>) -> Self {
+        Self { jobs, bytes: 0, alone: true }
+    }
+}
+
 /// What the writer does next.
 pub(super) enum Turn {
-    /// These, together, and then whatever waits for a truncated log.
-    Work(Vec<Box<dyn Job>>, Vec<Truncation>),
+    /// These, and what comes while they are done, together; and then whatever waits for a truncated log.
+    Work(Batch, Vec<Truncation>),
     /// Nothing came in the time given.
     Idle,
     /// Nothing comes any more.
@@ -100,7 +128,7 @@ impl Queue {
         if self.lock().closed { Err(StoreError::Closing) } else { Ok(()) }
     }
 
-    /// The next batch: urgent ones first, bounded in number and bytes. Waits for at most `wait`, for ever when none.
+    /// The next batch. Waits for at most `wait`, for ever when none.
     pub(super) fn next(&self, wait: Option<Duration>) -> Turn {
         let mut state = self.lock();
         let empty = |state: &mut State| {
@@ -118,19 +146,19 @@ impl Queue {
             None => state = self.filled.wait_while(state, empty).unwrap_or_else(|poisoned| poisoned.into_inner()),
         }
         state.waiting = false;
-        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
-        while batch.len() < BATCH_JOBS_MAX && batch_bytes < BATCH_BYTES_MAX {
-            let Some((bytes, job)) = state.urgent.pop_front().or_else(|| state.sends.pop_front()) else { break };
-            batch_bytes += bytes;
-            batch.push(job);
-        }
-        state.bytes -= batch_bytes;
+        let mut batch = Batch::default();
+        state.fill(&mut batch);
         let truncations = std::mem::take(&mut state.truncations);
-        match (batch.is_empty() && truncations.is_empty(), state.closed) {
+        match (batch.jobs.is_empty() && truncations.is_empty(), state.closed) {
             (false, _) => Turn::Work(batch, truncations),
             (true, false) => Turn::Idle,
             (true, true) => Turn::Closed,
         }
+    }
+
+    /// Adds to a batch what has come since, within the same bounds.
+    pub(super) fn join(&self, batch: &mut Batch) {
+        self.lock().fill(batch);
     }
 
     fn wake(&self, state: &mut State) {

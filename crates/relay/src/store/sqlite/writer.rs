@@ -1,7 +1,7 @@
 //! The one writing thread: takes what waits, commits it together, tells the listener, answers.
 //!
-//! While one commit is on its way to the disk the next batch gathers, so there is no timer: the slower the disk, the larger
-//! the batch. An answer is given only after the commit that it speaks of. Any error but a full disk ends the store for good;
+//! While one commit is on its way to the disk the next batch gathers, and what comes while that is worked at joins it. So there is
+//! no timer: the slower the disk, the larger the batch. An answer is given only after the commit that it speaks of. Any error but a full disk ends the store for good;
 //! see `fate`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use super::fate::{Fate, Fault};
 use super::log::Log;
 use super::memory::Memory;
 use super::places::Places;
-use super::queue::{Queue, Turn};
+use super::queue::{Batch, Queue, Turn};
 use super::routes::Routes;
 use super::slices::{self, Budget};
 use super::values::int;
@@ -138,11 +138,11 @@ impl Writer {
         loop {
             let (mut batch, truncations) = match self.queue.next(self.patience()) {
                 Turn::Work(batch, truncations) => (batch, truncations),
-                Turn::Idle => (Vec::new(), Vec::new()),
-                Turn::Closed if self.leftovers => (Vec::new(), Vec::new()),
+                Turn::Idle => (Batch::default(), Vec::new()),
+                Turn::Closed if self.leftovers => (Batch::default(), Vec::new()),
                 Turn::Closed => break,
             };
-            let idle = batch.is_empty() && !self.leftovers && !self.log.residue.is_going_over();
+            let idle = batch.jobs.is_empty() && !self.leftovers && !self.log.residue.is_going_over();
             let outcome = catch_unwind(AssertUnwindSafe(|| self.turn(&mut batch, idle, !truncations.is_empty())));
             let outcome = outcome.unwrap_or_else(|_| Err(self.fate.fail("the writer panicked".into())));
             for truncation in truncations {
@@ -157,7 +157,7 @@ impl Writer {
         let kept = self.log.residue.any();
         let closed = closed.and_then(|()| open::keep_log(&self.connection, kept).map_err(|error| self.fate.judge(&error)));
         if let Err(StoreError::Failed(message)) = closed {
-            self.give_up(Vec::new(), message);
+            self.give_up(Batch::default(), message);
         }
     }
 
@@ -171,10 +171,10 @@ impl Writer {
     }
 
     /// One batch with its answers, a slice of what was left behind, and what is due of the log.
-    fn turn(&mut self, batch: &mut Vec<Box<dyn Job>>, idle: bool, truncate: bool) -> Result<()> {
+    fn turn(&mut self, batch: &mut Batch, idle: bool, truncate: bool) -> Result<()> {
         // A reader may have met what ends the store.
         self.fate.check()?;
-        if !batch.is_empty() || self.log.residue.is_going_over() {
+        if !batch.jobs.is_empty() || self.log.residue.is_going_over() {
             self.commit_batch(batch)?;
         }
         // Without room or behind a lock the rest is left to the next purge.
@@ -183,7 +183,7 @@ impl Writer {
                 tx.effects.leftovers |= slices::leftovers(tx, &mut Budget::new())?;
                 Ok(())
             });
-            self.commit_batch(&mut vec![slice])?;
+            self.commit_batch(&mut Batch::alone(vec![slice]))?;
         }
         if truncate || idle || self.log.is_truncation_due() { self.empty_log() } else { self.log.tend(&self.connection) }
     }
@@ -192,7 +192,7 @@ impl Writer {
     fn empty_log(&mut self) -> Result<()> {
         for _ in 0..2 {
             if self.log.residue.any() {
-                self.commit_batch(&mut Vec::new())?;
+                self.commit_batch(&mut Batch::alone(Vec::new()))?;
             }
             if !self.log.residue.any() {
                 return self.log.truncate(&self.connection);
@@ -204,14 +204,16 @@ impl Writer {
 
     /// Commits the jobs together and answers them. When that fails for lack of room, each gets a transaction of its own, so
     /// that what frees room passes and only what needs it is refused.
-    fn commit_batch(&mut self, batch: &mut Vec<Box<dyn Job>>) -> Result<()> {
-        let refusal = match self.transaction(batch) {
+    fn commit_batch(&mut self, batch: &mut Batch) -> Result<()> {
+        let committed = self.transaction(batch);
+        let jobs = &mut batch.jobs;
+        let refusal = match committed {
             Ok(()) => {
-                let batch = std::mem::take(batch);
+                let jobs = std::mem::take(jobs);
                 match &self.runtime {
                     // A runtime that ends drops them unanswered, and nobody is left to ask.
-                    Some(runtime) => drop(runtime.spawn(async move { answer_all(batch, &Ok(())) })),
-                    None => answer_all(batch, &Ok(())),
+                    Some(runtime) => drop(runtime.spawn(async move { answer_all(jobs, &Ok(())) })),
+                    None => answer_all(jobs, &Ok(())),
                 }
                 return self.log.look();
             }
@@ -221,30 +223,30 @@ impl Writer {
             StoreError::Failed(_) => return Err(refusal),
             StoreError::Full => {}
             refusal => {
-                answer_all(std::mem::take(batch), &Err(refusal));
+                answer_all(std::mem::take(jobs), &Err(refusal));
                 return Ok(());
             }
         }
-        while !batch.is_empty() {
-            let mut alone: Vec<_> = batch.drain(..1).collect();
+        while !jobs.is_empty() {
+            let mut alone = Batch::alone(jobs.drain(..1).collect());
             let outcome = self.transaction(&mut alone).map_err(|error| self.fate.judge(&error));
             if let Err(StoreError::Failed(_)) = outcome {
-                batch.append(&mut alone);
+                jobs.append(&mut alone.jobs);
                 return outcome;
             }
-            answer_all(alone, &outcome);
+            answer_all(alone.jobs, &outcome);
             self.log.look()?;
         }
         Ok(())
     }
 
-    /// One transaction: all or nothing, and the listener told when all.
+    /// One transaction, of a batch and of what joins it: all or nothing, and the listener told when all.
     ///
     /// No savepoints: on a full database SQLite rolls back the whole transaction, whatever savepoints it holds, and then the
     /// jobs have to be run again one by one anyway; any other error ends the store.
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    fn transaction(&mut self, batch: &mut Batch) -> rusqlite::Result<()> {
         let mut effects = Effects::default();
-        let outcome = self.run_jobs(jobs, &mut effects);
+        let outcome = self.run_jobs(batch, &mut effects);
         if let Err(error) = outcome {
             self.memory.undo();
             self.log.residue.undo();
@@ -268,15 +270,20 @@ impl Writer {
         Ok(())
     }
 
-    fn run_jobs(&mut self, jobs: &mut [Box<dyn Job>], effects: &mut Effects) -> rusqlite::Result<()> {
+    fn run_jobs(&mut self, batch: &mut Batch, effects: &mut Effects) -> rusqlite::Result<()> {
         let connection = &self.connection;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        for job in jobs.iter_mut() {
-            job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
-            // A full database may have rolled everything back without an error of this job's: it must not go on alone.
-            if connection.is_autocommit() {
-                return Err(full());
+        let mut done = 0;
+        while done < batch.jobs.len() {
+            for job in &mut batch.jobs[done..] {
+                job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
+                // A full database may have rolled everything back without an error of this job's: it must not go on alone.
+                if connection.is_autocommit() {
+                    return Err(full());
+                }
             }
+            done = batch.jobs.len();
+            self.queue.join(batch);
         }
         if effects.envelopes != 0 || effects.bytes != 0 {
             let mut count = connection.prepare_cached(
@@ -297,19 +304,19 @@ impl Writer {
         }
         #[cfg(feature = "sabotage")]
         if effects.envelopes > 0 && crate::sabotage::on("answer_before_commit") {
-            jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
+            batch.jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
 
     /// Answers nothing but the failure, and leaves the file as it is: closing the connection would write once more.
-    fn give_up(mut self, batch: Vec<Box<dyn Job>>, message: String) {
+    fn give_up(mut self, batch: Batch, message: String) {
         self.queue.close();
         let failed = StoreError::Failed(message);
-        answer_all(batch, &Err(failed.clone()));
+        answer_all(batch.jobs, &Err(failed.clone()));
         while let Turn::Work(batch, truncations) = self.queue.next(Some(Duration::ZERO)) {
-            answer_all(batch, &Err(failed.clone()));
+            answer_all(batch.jobs, &Err(failed.clone()));
             for truncation in truncations {
                 let _ = truncation.send(Err(failed.clone()));
             }
@@ -344,23 +351,103 @@ const GAP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use rusqlite::StatementStatus;
+
     use super::super::mover::Mover;
+    use super::super::queue::Lane;
     use super::*;
+
+    fn writer(dir: &Path) -> Writer {
+        let settings = Settings::new(dir);
+        let (connection, residue) = open::open_writer(&settings).expect("it opens");
+        let fate = Arc::new(Fate::new(Arc::new(|_| {})));
+        let mover = Mover::start(&open::file(dir), &fate).expect("it starts");
+        let log = Log::new(mover, residue, &fate);
+        let (queue, routes) = (Arc::new(Queue::new(1_000)), Arc::new(Routes::new(1)));
+        let shared = Shared { queue, fate, routes, listener: Arc::default() };
+        let (places, _) = Places::load(&connection).expect("none");
+        Writer::new(connection, places, log, &settings, shared)
+    }
+
+    fn device(number: u16) -> DeviceId {
+        let mut device = DeviceId([0; 32]);
+        device.0[..2].copy_from_slice(&number.to_be_bytes());
+        device
+    }
+
+    /// A job of which the listener hears.
+    fn number(number: u16) -> Box<dyn Job> {
+        let (job, _) = job(move |tx| {
+            tx.effects.woken.push(device(number));
+            Ok(())
+        });
+        job
+    }
+
+    /// What the listener hears of each commit.
+    fn told(writer: &Writer) -> Arc<Mutex<Vec<Vec<DeviceId>>>> {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let listener: CommitListener = Arc::new(move |devices| tell.lock().expect("told").push(devices.to_vec()));
+        assert!(writer.listener.set(listener).is_ok());
+        told
+    }
+
+    #[test]
+    fn what_comes_while_a_batch_is_worked_at_joins_it_and_no_more_than_fit() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut writer = writer(dir.path());
+        let push_many = |queue: Arc<Queue>| {
+            job(move |_| {
+                for at in 0..300 {
+                    queue.push(Lane::Sends, 1, number(at)).expect("room");
+                }
+                Ok(())
+            })
+        };
+        let (first, _) = push_many(Arc::clone(&writer.queue));
+        writer.queue.push(Lane::Sends, 1, first).expect("room");
+        let Turn::Work(mut batch, _) = writer.queue.next(None) else { panic!("there is work") };
+        assert_eq!(batch.jobs.len(), 1);
+        let told = told(&writer);
+        writer.transaction(&mut batch).expect("committed");
+        assert_eq!(batch.jobs.len(), 256);
+        assert_eq!(
+            *told.lock().expect("told"),
+            [(0..255).map(device).collect::<Vec<_>>()],
+            "in one commit, and in their order"
+        );
+        let Turn::Work(rest, _) = writer.queue.next(None) else { panic!("there is work") };
+        assert_eq!(rest.jobs.len(), 45);
+        let (first, _) = push_many(Arc::clone(&writer.queue));
+        let mut batch = Batch::alone(vec![first]);
+        writer.transaction(&mut batch).expect("committed");
+        assert_eq!(batch.jobs.len(), 1, "what is done alone is not joined");
+        writer.log.end();
+    }
+
+    #[test]
+    fn a_statement_with_a_limit_is_compiled_once() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut writer = writer(dir.path());
+        let mut some = writer.connection.prepare("SELECT envelope FROM fresh ORDER BY envelope LIMIT ?1").expect("a statement");
+        for limit in 1..4 {
+            assert_eq!(some.query_map([limit], |_| Ok(())).expect("rows").count(), 0);
+        }
+        assert_eq!(some.get_status(StatementStatus::RePrepare), 0);
+        drop(some);
+        writer.log.end();
+    }
 
     /// A page that was moved from the end, and taken from behind it again by the same transaction, came with what it had held: behind
     /// the end of a body that did not fill it, where nothing overwrites it.
     #[test]
     fn a_page_that_is_given_back_and_taken_again_brings_nothing_along() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let settings = Settings::new(dir.path());
-        let (connection, residue) = open::open_writer(&settings).expect("it opens");
-        let fate = Arc::new(Fate::new(Arc::new(|_| {})));
-        let mover = Mover::start(&open::file(dir.path()), &fate).expect("it starts");
-        let log = Log::new(mover, residue, &fate);
-        let (queue, routes) = (Arc::new(Queue::new(1)), Arc::new(Routes::new(1)));
-        let shared = Shared { queue, fate, routes, listener: Arc::default() };
-        let (places, _) = Places::load(&connection).expect("none");
-        let mut writer = Writer::new(connection, places, log, &settings, shared);
+        let mut writer = writer(dir.path());
         let fill = "CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB);
                     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 200)
                     INSERT INTO rows SELECT n, CAST(replace(hex(zeroblob(4000)), '00', '<marks>') AS BLOB) FROM numbers;
@@ -375,7 +462,7 @@ mod tests {
                         INSERT INTO rows SELECT n, zeroblob(8500) FROM numbers;";
             tx.connection.execute_batch(more)
         });
-        writer.transaction(&mut [back, take]).expect("committed");
+        writer.transaction(&mut Batch::alone(vec![back, take])).expect("committed");
         writer.connection.execute_batch("DELETE FROM rows WHERE id <= 200").expect("deleted");
         writer.log.truncate(&writer.connection).expect("truncated");
         let file = std::fs::read(open::file(dir.path())).expect("the file");
