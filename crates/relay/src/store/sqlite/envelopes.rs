@@ -10,6 +10,7 @@ use super::SqliteStore;
 use super::memory::mailbox_of;
 use super::places::{self, Place};
 use super::queue::Lane;
+use super::routes::Known;
 use super::rows::{self, StoredRow};
 use super::slices::{self, SLICE_ROWS_MAX};
 use super::values::{blob, blob_or_none, int, kind, uint, uint_or_none};
@@ -23,7 +24,8 @@ use crate::store::{Acked, Enqueue, Enqueued, Envelopes, NewEnvelope, Result, Sto
 impl Envelopes for SqliteStore {
     async fn enqueue(&self, send: Enqueue) -> Result<Enqueued> {
         let bytes = send.envelopes.iter().map(|envelope| envelope.body.len() + envelope.wrap.len()).sum();
-        self.write(Lane::Sends, bytes, move |tx| enqueue(tx, &send)).await
+        let known = self.routes.known(&send);
+        self.write(Lane::Sends, bytes, move |tx| enqueue(tx, &send, known.as_ref())).await
     }
 
     async fn waiting(&self, device: DeviceId, after: Seq, limit: u64, bytes_max: u64, now: u64) -> Result<Waiting> {
@@ -88,7 +90,10 @@ fn find_token(connection: &Connection, hash: &TokenHash) -> SqlResult<Option<Tok
     token.optional()
 }
 
-fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
+fn enqueue(tx: &mut Tx<'_>, send: &Enqueue, known: Option<&Known>) -> SqlResult<Enqueued> {
+    if let Some(Known { envelopes_max, mailboxes, .. }) = known.filter(|known| tx.routes_are_of(known.generation)) {
+        return store(tx, send, mailboxes, false, *envelopes_max);
+    }
     let connection = tx.connection;
     let Some(token) = find_token(connection, &send.token)? else { return Ok(Enqueued::NoSuchToken) };
     let once = token.kind == TokenKind::Once;
@@ -108,35 +113,9 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
     if !repeated && token.uses_left == Some(0) {
         return Ok(Enqueued::NoSuchToken);
     }
-    let (limits, mut full) = (tx.memory.limits, Vec::new());
-    for (envelope, id) in send.envelopes.iter().zip(mailboxes) {
-        let gone = tx.memory.repeats.knows(id, &send.repeat_tag, send.now);
-        let mailbox = tx.memory.mailbox(connection, id)?;
-        if gone || mailbox.waits(&send.repeat_tag) {
-            continue;
-        }
-        let bytes = envelope.body.len() as u64;
-        let has_room = match knock {
-            true => mailbox.has_room_to_knock(&send.token, token.envelopes_max, limits),
-            false => mailbox.has_room(&send.token, bytes, token.envelopes_max, limits),
-        };
-        if !has_room {
-            full.push(envelope.device);
-            continue;
-        }
-        let seq = mailbox.take_seq();
-        mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
-        let place = Place { seq, envelope: tx.memory.places.take_envelope(), tag: send.repeat_tag, bytes, knock };
-        rows::insert(connection, id, &place, envelope)?;
-        tx.memory.places.add(connection, id, &place)?;
-        tx.effects.envelopes += 1;
-        tx.effects.placed += 1;
-        tx.effects.adds = true;
-        tx.effects.bytes += int(bytes);
-        tx.effects.woken.push(envelope.device);
-    }
-    if !full.is_empty() && full.len() == send.envelopes.len() {
-        return Ok(Enqueued::AllFull);
+    let stored = store(tx, send, &mailboxes, knock, token.envelopes_max)?;
+    if stored == Enqueued::AllFull {
+        return Ok(stored);
     }
     if knock && !repeated && token.uses_left.is_some() {
         let mut take = connection.prepare_cached(
@@ -154,7 +133,41 @@ fn enqueue(tx: &mut Tx<'_>, send: &Enqueue) -> SqlResult<Enqueued> {
         )?;
         mark.execute((send.token.as_bytes(), send.once_tag))?;
     }
-    Ok(Enqueued::Queued { full })
+    Ok(stored)
+}
+
+/// Lays the envelopes into mailboxes, these in the order of those; leaves out what is a repeat.
+fn store(tx: &mut Tx<'_>, send: &Enqueue, mailboxes: &[i64], knock: bool, envelopes_max: Option<u64>) -> SqlResult<Enqueued> {
+    let connection = tx.connection;
+    let (limits, mut full) = (tx.memory.limits, Vec::new());
+    for (envelope, &id) in send.envelopes.iter().zip(mailboxes) {
+        let gone = tx.memory.repeats.knows(id, &send.repeat_tag, send.now);
+        let mailbox = tx.memory.mailbox(connection, id)?;
+        if gone || mailbox.waits(&send.repeat_tag) {
+            continue;
+        }
+        let bytes = envelope.body.len() as u64;
+        let has_room = match knock {
+            true => mailbox.has_room_to_knock(&send.token, envelopes_max, limits),
+            false => mailbox.has_room(&send.token, bytes, envelopes_max, limits),
+        };
+        if !has_room {
+            full.push(envelope.device);
+            continue;
+        }
+        let seq = mailbox.take_seq();
+        mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
+        let place = Place { seq, envelope: tx.memory.places.take_envelope(), tag: send.repeat_tag, bytes, knock };
+        rows::insert(connection, id, &place, envelope)?;
+        tx.memory.places.add(connection, id, &place)?;
+        tx.effects.envelopes += 1;
+        tx.effects.placed += 1;
+        tx.effects.adds = true;
+        tx.effects.bytes += int(bytes);
+        tx.effects.woken.push(envelope.device);
+    }
+    let none = !full.is_empty() && full.len() == send.envelopes.len();
+    Ok(if none { Enqueued::AllFull } else { Enqueued::Queued { full } })
 }
 
 /// Of the envelopes, in their order; nothing when a device is not the account's. By the account, since whoever looked the route
@@ -356,9 +369,122 @@ const DAMAGED_PAGES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use super::super::Settings;
     use super::super::places::Places;
     use super::super::plans::database;
     use super::*;
+    use crate::protocol::accounts::{DeviceEntry, DeviceList, SignedList};
+    use crate::protocol::tokens::TokenItem;
+    use crate::protocol::{AccountId, Hash, SealingKey, Signature};
+    use crate::store::{Accounts, NewList, Roster, Successor, Tokens};
+
+    const ACCOUNT: AccountId = AccountId([1; 32]);
+    const DEVICE: DeviceId = DeviceId([2; 32]);
+    const TOKEN: TokenHash = TokenHash([3; 32]);
+
+    fn list(epoch: u32) -> NewList {
+        let entry = DeviceEntry { device: DEVICE, sealing_key: SealingKey([4; 32]), suites: 1, signature: Signature([0; 64]) };
+        let list = DeviceList { account: ACCOUNT, epoch, version: 1, previous: Hash::ZERO, entries: vec![entry] };
+        let signed =
+            SignedList { list_key_certificate: Bytes(vec![5]), list: Bytes(list.bytes()), signature: Signature([0; 64]) };
+        NewList { signed, list }
+    }
+
+    fn send(id: u8) -> Enqueue {
+        let envelopes = vec![NewEnvelope { device: DEVICE, expires_at: 7_200, wrap: vec![6; 44], body: vec![7; 100] }];
+        Enqueue {
+            token: TOKEN,
+            repeat_tag: [id; 16],
+            once_tag: [id; 16],
+            list: ListName { epoch: 1, version: 1 },
+            envelopes,
+            now: 1,
+        }
+    }
+
+    /// A store that has just been asked where the token leads.
+    async fn asked(dir: &tempfile::TempDir) -> SqliteStore {
+        let store = SqliteStore::open(Settings::new(dir.path())).expect("it opens");
+        store.register(list(1), None, false, 1).await.expect("registered");
+        let (kind, expires_at) = (TokenKind::Contact, Some(3_600));
+        let item = TokenItem { hash: TOKEN, kind, expires_at, envelopes_max: Some(2), used: false, uses_left: None };
+        store.add_token(ACCOUNT, item, 10, 1).await.expect("added");
+        assert!(store.routes.known(&send(1)).is_none(), "nobody asked");
+        assert!(store.route(TOKEN, 1).await.expect("answered").is_some());
+        store
+    }
+
+    /// Makes what memory said of the token wrong, and gives what a send is told then.
+    async fn change(store: &SqliteStore, number: usize) -> Enqueued {
+        match number {
+            0 => {
+                store.revoke_tokens(ACCOUNT, vec![TOKEN]).await.expect("revoked");
+                Enqueued::NoSuchToken
+            }
+            1 => {
+                store.suspend(ACCOUNT, true).await.expect("suspended");
+                Enqueued::AllFull
+            }
+            2 => {
+                store.delete_account(ACCOUNT).await.expect("deleted");
+                Enqueued::NoSuchToken
+            }
+            _ => {
+                store.replace_list(list(2), Successor::Next, 1).await.expect("replaced");
+                Enqueued::ListChanged
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_memory_says_of_a_token_holds_until_a_commit_changes_it() {
+        for number in 0..4 {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let store = asked(&dir).await;
+            assert_eq!(store.enqueue(send(1)).await, Ok(Enqueued::Queued { full: Vec::new() }));
+            let send = send(2);
+            let known = store.routes.known(&send);
+            assert!(known.is_some());
+            let expected = change(&store, number).await;
+            let stored = store.write(Lane::Sends, 0, move |tx| enqueue(tx, &send, known.as_ref())).await;
+            assert_eq!(stored, Ok(expected), "{number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nor_does_it_hold_in_the_transaction_that_changes_it() {
+        for number in 0..4 {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let store = asked(&dir).await;
+            let (go, wait) = mpsc::channel();
+            let held = store.write(Lane::Urgent, 0, move |_| {
+                wait.recv().expect("told to go on");
+                Ok(())
+            });
+            // Asked in this order; what is urgent goes before the send.
+            let going = async { go.send(()).expect("the writer waits") };
+            let (held, stored, expected, ()) =
+                tokio::join!(biased; held, store.enqueue(send(1)), change(&store, number), going);
+            assert_eq!((held, stored), (Ok(()), Ok(expected)), "{number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_send_that_memory_knows_asks_the_database_nothing_of_its_token() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = asked(&dir).await;
+        let behind = |tx: &mut Tx<'_>| tx.connection.execute("DELETE FROM tokens", []);
+        assert_eq!(store.write(Lane::Urgent, 0, behind).await, Ok(1));
+        assert_eq!(store.enqueue(send(1)).await, Ok(Enqueued::Queued { full: Vec::new() }));
+        assert_eq!(store.enqueue(send(2)).await, Ok(Enqueued::Queued { full: Vec::new() }));
+        assert_eq!(store.enqueue(send(3)).await, Ok(Enqueued::AllFull), "the token's own bound");
+        let late = Enqueue { now: 3_600, ..send(4) };
+        assert_eq!(store.enqueue(late).await, Ok(Enqueued::NoSuchToken), "expired");
+        let other = Enqueue { list: ListName { epoch: 1, version: 2 }, ..send(5) };
+        assert_eq!(store.enqueue(other).await, Ok(Enqueued::NoSuchToken), "another list: asked, and it is not there");
+    }
 
     /// A purge has removed the places, and not yet the rows, when a reader takes its snapshot that had looked at the places before.
     #[test]

@@ -84,6 +84,7 @@ fn suspend(tx: &mut Tx<'_>, account: &AccountId, suspended: bool) -> SqlResult<O
     let Some(id) = mark.query_row((account.as_bytes(), suspended), |row| row.get::<_, i64>(0)).optional()? else {
         return Ok(None);
     };
+    tx.effects.accounts.push(id);
     let mut devices = tx.connection.prepare_cached(
         "SELECT device
          FROM devices

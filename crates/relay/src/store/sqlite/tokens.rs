@@ -145,7 +145,7 @@ fn item(row: &Row<'_>) -> SqlResult<TokenItem> {
 
 fn read_route(connection: &Connection, token: &TokenHash, now: u64) -> SqlResult<Option<(RouteToken, RouteAccount)>> {
     let mut find = connection.prepare_cached(
-        "SELECT tokens.account, kind, expires_at, accounts.account, epoch, version
+        "SELECT tokens.account, kind, expires_at, envelopes_max, accounts.account, epoch, version, suspended
          FROM tokens
          JOIN accounts ON accounts.id = tokens.account
          WHERE tokens.hash = ?1
@@ -153,20 +153,33 @@ fn read_route(connection: &Connection, token: &TokenHash, now: u64) -> SqlResult
            AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
     let found = find.query_row((token.as_bytes(), int(now)), |row| {
-        let token = RouteToken { account: row.get(0)?, kind: kind(row, 1)?, expires_at: uint_or_none(row, 2)? };
-        let list = ListName { epoch: row.get(4)?, version: uint(row, 5)? };
-        Ok((token, RouteAccount { account: AccountId(blob(row, 3)?), list, devices: Vec::new() }))
+        let token = RouteToken {
+            account: row.get(0)?,
+            kind: kind(row, 1)?,
+            expires_at: uint_or_none(row, 2)?,
+            envelopes_max: uint_or_none(row, 3)?,
+        };
+        let account = RouteAccount {
+            account: AccountId(blob(row, 4)?),
+            list: ListName { epoch: row.get(5)?, version: uint(row, 6)? },
+            devices: Vec::new(),
+            mailboxes: Vec::new(),
+            suspended: row.get(7)?,
+        };
+        Ok((token, account))
     });
     let Some((token, mut account)) = found.optional()? else { return Ok(None) };
     let mut devices = connection.prepare_cached(
-        "SELECT device, sealing_key, seen_week
+        "SELECT device, sealing_key, seen_week, mailbox
          FROM devices
          WHERE account = ?1
          ORDER BY device",
     )?;
-    let devices = devices.query_and_then([token.account], |row| -> SqlResult<RouteDevice> {
-        Ok(RouteDevice { device: DeviceId(blob(row, 0)?), sealing_key: SealingKey(blob(row, 1)?), seen_week: uint(row, 2)? })
+    let devices = devices.query_and_then([token.account], |row| -> SqlResult<(RouteDevice, i64)> {
+        let device =
+            RouteDevice { device: DeviceId(blob(row, 0)?), sealing_key: SealingKey(blob(row, 1)?), seen_week: uint(row, 2)? };
+        Ok((device, row.get(3)?))
     })?;
-    account.devices = devices.collect::<SqlResult<_>>()?;
+    (account.devices, account.mailboxes) = devices.collect::<SqlResult<Vec<_>>>()?.into_iter().unzip();
     Ok(Some((token, account)))
 }

@@ -29,6 +29,8 @@ pub(super) struct Tx<'a> {
     pub(super) connection: &'a Connection,
     pub(super) memory: &'a mut Memory,
     pub(super) effects: &'a mut Effects,
+    /// Of `routes`, as the last commit left it.
+    generation: u64,
 }
 
 /// What follows from a commit.
@@ -273,10 +275,10 @@ impl Writer {
     fn run_jobs(&mut self, batch: &mut Batch, effects: &mut Effects) -> rusqlite::Result<()> {
         let connection = &self.connection;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut done = 0;
+        let (generation, mut done) = (self.routes.generation(), 0);
         while done < batch.jobs.len() {
             for job in &mut batch.jobs[done..] {
-                job.run(&mut Tx { connection, memory: &mut self.memory, effects })?;
+                job.run(&mut Tx { connection, memory: &mut self.memory, effects, generation })?;
                 // A full database may have rolled everything back without an error of this job's: it must not go on alone.
                 if connection.is_autocommit() {
                     return Err(full());
@@ -338,6 +340,11 @@ fn answer_all(jobs: Vec<Box<dyn Job>>, committed: &Result<()>) {
 }
 
 impl Tx<'_> {
+    /// Whether what `routes` said as of a generation is so in this transaction.
+    pub(super) fn routes_are_of(&self, generation: u64) -> bool {
+        self.generation == generation && self.effects.accounts.is_empty() && self.effects.tokens.is_empty()
+    }
+
     /// Notes that rows of envelopes were removed, with so many bytes of bodies.
     pub(super) fn removed(&mut self, envelopes: u64, bytes: u64) {
         self.effects.envelopes -= int(envelopes);
