@@ -1,6 +1,6 @@
 //! Removing what has expired: many rows, one here, one there, in an order in which neighbours share pages.
 //!
-//! A reader lists what is due, some ten thousand at a time. Then the writer removes, in the order of mailboxes, their places,
+//! Readers list what is due, some hundred thousand at a time. Then the writer removes, in the order of mailboxes, their places,
 //! and with them all that anybody sees; and after that, in the order of arrival, their rows. One by one instead, each would
 //! cost three pages of its own. Should the process end between the two, the rows are found by their expiry once more, and
 //! `relay.purge_cutoff` tells a check that their missing places are no damage.
@@ -9,18 +9,20 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
+use super::SqliteStore;
 use super::slices::{self, Budget};
 use super::values::{blob_or_none, int, uint};
 use super::writer::Tx;
 use crate::protocol::DeviceId;
-use crate::store::PurgeSlice;
+use crate::store::{self, PurgeSlice};
 
 /// A list of what is due, and how far it has been worked off.
 #[derive(Clone)]
 pub(super) struct Plan {
     cutoff: u64,
     by_mailbox: Arc<[Due]>,
-    by_arrival: Arc<[Due]>,
+    /// Where in that each is.
+    by_arrival: Arc<[u32]>,
     /// Nothing was due beyond this list.
     pub(super) last: bool,
     placeless: usize,
@@ -36,24 +38,24 @@ struct Due {
 }
 
 impl Plan {
-    /// The next envelopes with an expiry not after `cutoff`.
-    pub(super) fn read(connection: &Connection, cutoff: u64) -> Result<Self> {
-        let mut select = connection.prepare_cached(
-            "SELECT id, mailbox, seq, coalesce(length(body), 0)
-             FROM envelopes
-             WHERE expires_at <= ?1
-             ORDER BY expires_at
-             LIMIT ?2",
-        )?;
-        let due = select.query_and_then([int(cutoff), DUE_MAX as i64], |row| -> Result<_> {
-            Ok(Due { id: row.get(0)?, mailbox: row.get(1)?, seq: uint(row, 2)?, bytes: uint(row, 3)? })
-        })?;
-        let mut due = due.collect::<Result<Vec<_>>>()?;
+    /// The next envelopes with an expiry not after `cutoff`. Listed in parts, each in a snapshot of its own: while one lasts, the
+    /// log cannot start over.
+    pub(super) async fn read(store: &SqliteStore, cutoff: u64) -> store::Result<Self> {
+        Self::list(store, cutoff, DUE_MAX, PART_MAX).await
+    }
+
+    async fn list(store: &SqliteStore, cutoff: u64, max: usize, part_max: usize) -> store::Result<Self> {
+        let (mut due, mut after, mut last) = (Vec::new(), (0, i64::MIN), false);
+        while !last && due.len() < max {
+            let part = store.read(move |connection| read_part(connection, cutoff, after, part_max)).await?;
+            last = part.len() < part_max;
+            after = part.last().map_or(after, |(expires_at, due)| (*expires_at, due.id));
+            due.extend(part.into_iter().map(|(_, due)| due));
+        }
         due.sort_unstable_by_key(|due| (due.mailbox, due.seq));
-        let by_mailbox = due.as_slice().into();
-        due.sort_unstable_by_key(|due| due.id);
-        let last = due.len() < DUE_MAX;
-        Ok(Self { cutoff, by_mailbox, by_arrival: due.into(), last, placeless: 0, gone: 0 })
+        let mut by_arrival: Vec<u32> = (0..due.len() as u32).collect();
+        by_arrival.sort_unstable_by_key(|at| due[*at as usize].id);
+        Ok(Self { cutoff, by_mailbox: due.into(), by_arrival: by_arrival.into(), last, placeless: 0, gone: 0 })
     }
 
     /// Whether this list, and not a new one, is what to go on with.
@@ -77,15 +79,25 @@ impl Plan {
             remove_place(tx, *due, slice)?;
             self.placeless += 1;
         }
-        while let Some(due) = self.by_arrival.get(self.gone) {
+        while let Some(at) = self.by_arrival.get(self.gone) {
             if !budget.take() {
                 return Ok(false);
             }
-            remove_row(tx, *due)?;
+            remove_row(tx, self.by_mailbox[*at as usize])?;
             self.gone += 1;
         }
         Ok(true)
     }
+}
+
+/// What is due next, with its expiry, after an expiry and the envelope that had it.
+fn read_part(connection: &Connection, cutoff: u64, (expires_at, id): (i64, i64), max: usize) -> Result<Vec<(i64, Due)>> {
+    let mut select = connection.prepare_cached(PART)?;
+    let due = select.query_and_then([int(cutoff), expires_at, id, max as i64], |row| -> Result<_> {
+        let due = Due { id: row.get(1)?, mailbox: row.get(2)?, seq: uint(row, 3)?, bytes: uint(row, 4)? };
+        Ok((row.get(0)?, due))
+    })?;
+    due.collect()
 }
 
 /// From here on nobody sees it; whoever it was for is told of a gap.
@@ -142,5 +154,53 @@ pub(super) fn ended(connection: &Connection, cutoff: u64) -> Result<()> {
     Ok(())
 }
 
-/// Envelopes listed at once: 4 MiB of memory, and enough that those of many mailboxes share a page of places.
-const DUE_MAX: usize = 65_536;
+/// By the index: an envelope's row says how long its body is.
+const PART: &str = "SELECT expires_at, id, mailbox, seq, coalesce(length(body), 0)
+     FROM envelopes
+     WHERE expires_at <= ?1 AND (expires_at, id) > (?2, ?3)
+     ORDER BY expires_at, id
+     LIMIT ?4";
+/// Envelopes in a list: 18 MiB of memory (twice that for a moment), and enough that those of a million mailboxes share pages of places.
+const DUE_MAX: usize = 524_288;
+/// Of them listed in one snapshot, in some tenths of a second where the disk is to be read.
+const PART_MAX: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::super::plans::steps;
+    use super::super::queue::Lane;
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_listed_in_parts_without_looking_at_what_is_not() {
+        let steps = steps(PART, &[5, 1, 1, 9]);
+        assert_eq!(steps, ["SEARCH envelopes USING INDEX envelopes_expires_at (expires_at>? AND expires_at<?)"]);
+    }
+
+    #[tokio::test]
+    async fn a_list_has_every_envelope_once_whatever_its_parts() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = SqliteStore::open(Settings::new(dir.path())).expect("it opens");
+        // Of three hours, of which the last is not over; four mailboxes.
+        let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 30)
+                    INSERT INTO envelopes SELECT n, n % 4, 100 - n, n % 3, x'', x'', zeroblob(n) FROM numbers";
+        assert_eq!(store.write(Lane::Urgent, 0, |tx| tx.connection.execute(fill, [])).await, Ok(30));
+        let mut expected: Vec<_> = (1..=30).filter(|n| n % 3 < 2).map(|n| (n % 4, 100 - n as u64, n, n as u64)).collect();
+        expected.sort_unstable();
+        for part_max in 1..=21 {
+            let plan = Plan::list(&store, 1, 100, part_max).await.expect("a list");
+            assert!(plan.last);
+            let listed: Vec<_> = plan.by_mailbox.iter().map(|due| (due.mailbox, due.seq, due.id, due.bytes)).collect();
+            assert_eq!(listed, expected, "{part_max}");
+            let ids: Vec<_> = plan.by_arrival.iter().map(|at| plan.by_mailbox[*at as usize].id).collect();
+            assert!(ids.len() == 20 && ids.is_sorted(), "{ids:?}");
+        }
+        let plan = Plan::list(&store, 1, 8, 5).await.expect("a list");
+        assert!(!plan.last, "there is more than fits");
+        // Those of the first hour.
+        let mut ids: Vec<_> = plan.by_arrival.iter().map(|at| plan.by_mailbox[*at as usize].id).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (1..=10).map(|n| 3 * n).collect::<Vec<_>>());
+    }
+}

@@ -18,7 +18,7 @@ impl Upkeep for SqliteStore {
         let mut going = self.purge.lock().await;
         let plan = match going.take().filter(|plan| plan.goes_on(cutoff)) {
             Some(plan) => plan,
-            None => self.read(move |connection| Plan::read(connection, cutoff)).await?,
+            None => Plan::read(self, cutoff).await?,
         };
         // From the same plan each time: the writer may have to do it twice.
         let slice = self.write(Lane::Urgent, 0, move |tx| {
