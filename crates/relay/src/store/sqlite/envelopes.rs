@@ -369,9 +369,10 @@ const DAMAGED_PAGES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Mutex, mpsc};
 
     use super::super::Settings;
+    use super::super::fresh::Changes;
     use super::super::places::Places;
     use super::super::plans::database;
     use super::*;
@@ -458,15 +459,17 @@ mod tests {
         for number in 0..4 {
             let dir = tempfile::tempdir().expect("a temporary directory");
             let store = asked(&dir).await;
-            let (go, wait) = mpsc::channel();
+            let ((here, begun), (go, wait)) = (mpsc::channel(), mpsc::channel());
             let held = store.write(Lane::Urgent, 0, move |_| {
+                here.send(()).expect("somebody waits");
                 wait.recv().expect("told to go on");
                 Ok(())
             });
-            // Asked in this order; what is urgent goes before the send.
+            // Begun in this order, and none before the writer is held; what is urgent goes before the send.
+            let begun = async { begun.recv().expect("the writer is held") };
             let going = async { go.send(()).expect("the writer waits") };
-            let (held, stored, expected, ()) =
-                tokio::join!(biased; held, store.enqueue(send(1)), change(&store, number), going);
+            let (held, (), stored, expected, ()) =
+                tokio::join!(biased; held, begun, store.enqueue(send(1)), change(&store, number), going);
             assert_eq!((held, stored), (Ok(()), Ok(expected)), "{number}");
         }
     }
@@ -484,6 +487,27 @@ mod tests {
         assert_eq!(store.enqueue(late).await, Ok(Enqueued::NoSuchToken), "expired");
         let other = Enqueue { list: ListName { epoch: 1, version: 2 }, ..send(5) };
         assert_eq!(store.enqueue(other).await, Ok(Enqueued::NoSuchToken), "another list: asked, and it is not there");
+    }
+
+    /// What was in memory when it took its snapshot is not there any more when it counts.
+    #[tokio::test]
+    async fn who_counts_while_a_pass_ends_counts_by_the_table() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = asked(&dir).await;
+        assert_eq!(store.enqueue(send(1)).await, Ok(Enqueued::Queued { full: Vec::new() }));
+        let mut pass = Some(Changes::new(Arc::clone(&store.fresh)));
+        let pass = Mutex::new(move || {
+            pass.take().map(|mut pass| {
+                pass.begin_pass();
+                pass.end_pass();
+            })
+        });
+        let counted = store.count_places(move |_, fresh| {
+            (pass.lock().expect("one at a time"))();
+            Ok(fresh.of(1, 0).len())
+        });
+        assert_eq!(counted.await, Ok(1));
+        assert_eq!(store.fresh.of(1, 0).len(), 0);
     }
 
     /// A purge has removed the places, and not yet the rows, when a reader takes its snapshot that had looked at the places before.
