@@ -203,8 +203,8 @@ const UNSEEN_ACCOUNTS: &str = "SELECT DISTINCT stale.account
      LIMIT ?2";
 /// Free pages not worth giving back: the next minute's envelopes need them (1 MiB).
 const FREE_PAGES_KEPT: u64 = 128;
-/// Pages given back in one turn of the writer: each moves another into the gap, with all that points there.
-const FREE_PAGES_A_SLICE: u64 = 32;
+/// Pages given back in one turn of the writer: each moves another into the gap, with all that points there, some three pages of log.
+const FREE_PAGES_A_SLICE: u64 = 8;
 
 #[cfg(test)]
 mod tests {
