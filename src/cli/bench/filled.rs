@@ -11,7 +11,7 @@ use super::device::{Addressee, Device, Online, log_in, register};
 use super::figures::{Bound, Section};
 use super::fill::{Filled, SOON_SECS, fill};
 use super::http::Connection;
-use super::load::{Recipients, drain, drive};
+use super::load::{Recipients, Sent, drain, drive};
 use super::pace::pace;
 use super::relay::{Plan, Relay};
 use crate::admin::{self, PurgeRequest, Target};
@@ -89,9 +89,9 @@ impl Full {
     /// Rounds of sends and receiving, here and at an empty relay, in turns the other way round.
     async fn beside_an_empty_one(&mut self, plan: &Plan, section: &mut Section) -> anyhow::Result<()> {
         let empty = Relay::start(plan, plan.connections).await?;
-        let devices = register(&empty.at, plan.connections).await?;
+        let devices = register(&empty.at, Recipients::needed(plan)).await?;
         let online = log_in(&empty.at, &devices).await?;
-        let recipients = Recipients::fixed(&empty.at, &devices);
+        let recipients = Recipients::fixed(&empty.at, &devices, plan.connections);
         for round in 1..=plan.rounds {
             output::say(&format!("filled: round {round} of {}", plan.rounds));
             let (mut rates, mut received) = ([0.0; 2], [0.0; 2]);
@@ -107,6 +107,8 @@ impl Full {
                 if at == 1 {
                     self.change += sent.accepted as i64 - got.removed as i64;
                     (0..self.busiest.len()).for_each(|rank| self.recipients.emptied(rank));
+                } else {
+                    recipients.all_emptied();
                 }
             }
             section.round("empty_sends", "/s", rates[0]);
@@ -122,13 +124,12 @@ impl Full {
         Ok(())
     }
 
-    /// Paced sends, first by themselves and then beside a purge of what expires first.
+    /// Paced sends, beside a purge of what expires first, and by themselves before and after it.
     async fn purged(&mut self, plan: &Plan, section: &mut Section) -> anyhow::Result<()> {
         output::say(&format!("filled: purging {} beside sends", self.filled.soon));
         let peak = drive(plan, &self.relay.at, &self.recipients).await?;
-        let (half, length) = (peak.rate() / 2.0, Duration::from_secs(plan.seconds));
-        let mut calm =
-            pace(&self.relay.at, &self.recipients, plan.connections, half, move |passed| passed < length).await?.sent;
+        let half = peak.rate() / 2.0;
+        let calm = self.paced(plan, half, Duration::from_secs(plan.seconds)).await?;
 
         let done = Arc::new(AtomicBool::new(false));
         let (seen, socket) = (Arc::clone(&done), self.relay.data()?.join(admin::SOCKET));
@@ -145,10 +146,15 @@ impl Full {
         let sends = pace(&self.relay.at, &self.recipients, plan.connections, half, more);
         let ((report, took), sent) = tokio::join!(purge, sends);
         let (report, mut beside) = (report?, sent?.sent);
-        for sent in [&peak, &calm, &beside] {
+        let free = target.stats().await?.totals.free_bytes;
+        output::say("filled: the same sends without a purge, for as long");
+        let later = self.paced(plan, half, took.saturating_sub(Duration::from_secs(plan.seconds))).await?;
+        for sent in [&peak, &calm, &beside, &later] {
             section.must_not(sent.fault());
             self.change += sent.accepted as i64;
         }
+        // Of what came before and after: a disk's slow moments are seldom, and a purge is long enough to meet them.
+        let mut calm = Sent::all(vec![calm, later]);
         let (calm_p99, p99) = (calm.times.percentile(99), beside.times.percentile(99));
         section.round("half_of_the_peak", "/s", half);
         section.round("p99_without_purge", "ms", calm_p99);
@@ -158,11 +164,18 @@ impl Full {
         section.round("purge_took", "s", took.as_secs_f64());
         section.round("database_before_purge", "MiB", report.database_bytes_before as f64 / MIB);
         section.round("database_after_purge", "MiB", report.database_bytes_after as f64 / MIB);
+        section.round("free_after_purge", "MiB", free as f64 / MIB);
 
         let waiting = target.stats().await?.totals.envelopes as i64;
         let expected = self.filled.envelopes as i64 + self.change - report.envelopes as i64;
         section.must(waiting == expected, || format!("{waiting} envelopes wait, and {expected} should"));
         Ok(())
+    }
+
+    /// Sends at a rate, for so long.
+    async fn paced(&self, plan: &Plan, rate: f64, length: Duration) -> anyhow::Result<Sent> {
+        let sent = pace(&self.relay.at, &self.recipients, plan.connections, rate, move |passed| passed < length);
+        Ok(sent.await?.sent)
     }
 }
 

@@ -14,9 +14,9 @@ use crate::cli::output;
 pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
     let mut section = Section::new("half");
     let relay = Relay::start(plan, plan.connections).await?;
-    let devices = register(&relay.at, plan.devices.unwrap_or(usize::MAX).min(plan.connections)).await?;
+    let devices = register(&relay.at, Recipients::needed(plan)).await?;
     let online = log_in(&relay.at, &devices).await?;
-    let recipients = Recipients::fixed(&relay.at, &devices);
+    let recipients = Recipients::fixed(&relay.at, &devices, plan.connections);
     let length = Duration::from_secs(plan.seconds);
     for round in 1..=plan.rounds {
         output::say(&format!("half of the peak rate: round {round} of {}", plan.rounds));
@@ -36,6 +36,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
             section.round("disk_alone_p99", "ms", waits.percentile(99));
         }
         let received = drain(plan, &relay.at, &online).await?;
+        recipients.all_emptied();
         let accepted = peak.accepted + paced.sent.accepted;
         section.count("sent", accepted);
         section.count("received", received.envelopes);

@@ -22,30 +22,39 @@ use crate::protocol::envelopes::{AckReply, AckRequest};
 pub(super) struct Recipients {
     parcel: Parcel,
     addressees: Arc<[Addressee]>,
-    choice: Option<Arc<Choice>>,
+    /// What each got since it was last emptied.
+    taken: Arc<[AtomicU32]>,
+    choice: Choice,
 }
 
-/// By rank, and how many each got lately.
-struct Choice {
-    zipf: Zipf,
-    taken: Box<[AtomicU32]>,
+#[derive(Clone)]
+enum Choice {
+    /// Of so many connections each has its own, and goes on to its next when one has had enough.
+    Fixed(usize),
+    Zipf(Arc<Zipf>),
 }
 
 impl Recipients {
-    /// Each connection has one of them, which it sends to always.
-    pub(super) fn fixed(at: &Address, devices: &[Arc<Device>]) -> Self {
-        Self::of(at, devices.iter().map(|device| device.addressee()).collect(), false)
+    /// How many [`Recipients::fixed`] takes for a round: room for 2,000 sends a second on each connection.
+    pub(super) fn needed(plan: &Plan) -> usize {
+        plan.devices.unwrap_or(usize::MAX).min(plan.connections * plan.seconds.div_ceil(2) as usize)
+    }
+
+    /// Each connection sends to one of them, and when that has had enough to another of its own.
+    pub(super) fn fixed(at: &Address, devices: &[Arc<Device>], connections: usize) -> Self {
+        let addressees = devices.iter().map(|device| device.addressee()).collect();
+        Self::of(at, addressees, Choice::Fixed(connections))
     }
 
     /// Every send has another, the first most often.
     pub(super) fn zipf(at: &Address, addressees: Arc<[Addressee]>) -> Self {
-        Self::of(at, addressees, true)
+        let zipf = Arc::new(Zipf::new(addressees.len()));
+        Self::of(at, addressees, Choice::Zipf(zipf))
     }
 
-    fn of(at: &Address, addressees: Arc<[Addressee]>, by_rank: bool) -> Self {
-        let count = addressees.len();
-        let choice = || Choice { zipf: Zipf::new(count), taken: (0..count).map(|_| AtomicU32::new(0)).collect() };
-        Self { parcel: Parcel::new(at, &addressees[0]), addressees, choice: by_rank.then(|| Arc::new(choice())) }
+    fn of(at: &Address, addressees: Arc<[Addressee]>, choice: Choice) -> Self {
+        let taken = addressees.iter().map(|_| AtomicU32::new(0)).collect();
+        Self { parcel: Parcel::new(at, &addressees[0]), addressees, taken, choice }
     }
 
     /// One connection's sends.
@@ -55,10 +64,18 @@ impl Recipients {
     }
 
     /// A mailbox was emptied, and takes as much again.
-    pub(super) fn emptied(&self, rank: usize) {
-        if let Some(choice) = &self.choice {
-            choice.taken[rank].store(0, Ordering::Relaxed);
-        }
+    pub(super) fn emptied(&self, number: usize) {
+        self.taken[number].store(0, Ordering::Relaxed);
+    }
+
+    /// All were.
+    pub(super) fn all_emptied(&self) {
+        (0..self.taken.len()).for_each(|number| self.emptied(number));
+    }
+
+    /// Whether a mailbox takes one more, which then counts.
+    fn takes(&self, number: usize) -> bool {
+        self.taken[number].fetch_add(1, Ordering::Relaxed) < MAILBOX_SENDS_MAX
     }
 }
 
@@ -73,16 +90,27 @@ pub(super) struct Lane {
 impl Lane {
     /// The next request, whole, under an id of its own.
     pub(super) fn next(&mut self) -> &[u8] {
-        let rank = match &self.recipients.choice {
-            None => self.fixed,
-            Some(choice) => loop {
-                let rank = choice.zipf.at(self.random.uniform());
-                if choice.taken[rank].fetch_add(1, Ordering::Relaxed) < MAILBOX_SENDS_MAX {
-                    break rank;
+        let number = self.choose();
+        self.parcel.to(&self.recipients.addressees[number], &fresh_id())
+    }
+
+    fn choose(&mut self) -> usize {
+        let recipients = &self.recipients;
+        match &recipients.choice {
+            Choice::Fixed(connections) => {
+                // The last of its own takes what the relay lets it take.
+                while !recipients.takes(self.fixed) && self.fixed + connections < recipients.addressees.len() {
+                    self.fixed += connections;
+                }
+                self.fixed
+            }
+            Choice::Zipf(zipf) => loop {
+                let number = zipf.at(self.random.uniform());
+                if recipients.takes(number) {
+                    return number;
                 }
             },
-        };
-        self.parcel.to(&self.recipients.addressees[rank], &fresh_id())
+        }
     }
 }
 
@@ -93,6 +121,8 @@ pub(super) struct Sent {
     /// Answered 202, with those that were not timed.
     pub(super) accepted: usize,
     pub(super) refused: usize,
+    /// What the first of these was told.
+    refusal: Option<String>,
     pub(super) failed: usize,
     pub(super) length: Duration,
 }
@@ -111,7 +141,11 @@ impl Sent {
                 since.into_iter().for_each(|since| self.times.add(since.elapsed()));
                 return true;
             }
-            Ok(_) => self.refused += 1,
+            Ok(reply) => {
+                self.refused += 1;
+                let told = || format!("{} {}", reply.status, String::from_utf8_lossy(reply.body));
+                self.refusal.get_or_insert_with(told);
+            }
             Err(_) => self.failed += 1,
         }
         false
@@ -124,6 +158,7 @@ impl Sent {
             all.times.join(lane.times);
             all.accepted += lane.accepted;
             all.refused += lane.refused;
+            all.refusal = all.refusal.or(lane.refusal);
             all.failed += lane.failed;
             all.length = all.length.max(lane.length);
         }
@@ -132,8 +167,9 @@ impl Sent {
 
     /// What is wrong, if anything is.
     pub(super) fn fault(&self) -> Option<String> {
-        let Self { refused, failed, .. } = self;
-        (refused + failed > 0).then(|| format!("{refused} sends refused, {failed} failed"))
+        let Self { refused, failed, refusal, .. } = self;
+        let told = refusal.as_ref().map_or(String::new(), |told| format!(" ({told})"));
+        (refused + failed > 0).then(|| format!("{refused} sends refused{told}, {failed} failed"))
     }
 }
 
@@ -243,6 +279,37 @@ pub(super) async fn drain(plan: &Plan, at: &Address, online: &[Online]) -> anyho
 pub(super) const PAGE: usize = 100;
 /// So that a relay that refuses is not hammered.
 const AFTER_REFUSAL: Duration = Duration::from_millis(20);
-/// What is sent to a mailbox that is chosen by rank before it is emptied: by default a token may fill half of what is free,
+/// What is sent to a mailbox before it is emptied: by default a token may fill half of what is free,
 /// and with ten thousand places that is somewhat less than five thousand. Beyond, another is chosen.
 const MAILBOX_SENDS_MAX: u32 = 4_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_goes_on_to_its_next_mailbox_when_one_has_had_enough() {
+        let at = Address::of("http://127.0.0.1:1").await.expect("an address");
+        let devices: Vec<_> = (0..4).map(|number| Arc::new(Device::of(&[7; 32], number))).collect();
+        let recipients = Recipients::fixed(&at, &devices, 2);
+        let (mut lane, mut counts) = (recipients.lane(1), [0; 4]);
+        (0..MAILBOX_SENDS_MAX + 7).for_each(|_| counts[lane.choose()] += 1);
+        assert_eq!(counts, [0, MAILBOX_SENDS_MAX, 0, 7]);
+        // Who comes later finds them as they are, and the last takes whatever comes.
+        let (mut lane, mut counts) = (recipients.lane(1), [0; 4]);
+        (0..MAILBOX_SENDS_MAX).for_each(|_| counts[lane.choose()] += 1);
+        assert_eq!(counts, [0, 0, 0, MAILBOX_SENDS_MAX]);
+        recipients.all_emptied();
+        assert_eq!((recipients.lane(1).choose(), recipients.lane(0).choose()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn who_has_had_enough_is_not_chosen_by_rank() {
+        let at = Address::of("http://127.0.0.1:1").await.expect("an address");
+        let addressees = (0..3).map(|number| Device::of(&[7; 32], number).addressee()).collect();
+        let recipients = Recipients::zipf(&at, addressees);
+        let (mut lane, mut counts) = (recipients.lane(0), [0; 3]);
+        (0..3 * MAILBOX_SENDS_MAX).for_each(|_| counts[lane.choose()] += 1);
+        assert_eq!(counts, [MAILBOX_SENDS_MAX; 3]);
+    }
+}

@@ -62,7 +62,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
         }
         // What was left, so that all that was sent is known to be there.
         let left = drain(plan, &relay.at, &online).await?;
-        (0..count).for_each(|rank| recipients.emptied(rank));
+        recipients.all_emptied();
         let (sent, received) = (all.sent.accepted, all.received + left.envelopes);
         section.count("sent", sent);
         section.count("received", received);

@@ -13,14 +13,15 @@ pub(super) async fn run(plan: &Plan, with_baseline: bool) -> anyhow::Result<[Sec
     let (mut send, mut receive) = (Section::new("send"), Section::new("receive"));
     let relay = Relay::start(plan, plan.connections).await?;
     let baseline = if with_baseline { Some(Baseline::start(&plan.parent).await?) } else { None };
-    let mailboxes = plan.devices.unwrap_or(usize::MAX).min(plan.connections);
-    let devices = register(&relay.at, mailboxes).await?;
+    let devices = register(&relay.at, Recipients::needed(plan)).await?;
     let online = log_in(&relay.at, &devices).await?;
-    let recipients = Recipients::fixed(&relay.at, &devices);
+    let recipients = Recipients::fixed(&relay.at, &devices, plan.connections);
+    // Apart, since there nobody's mailbox becomes full.
+    let bare_recipients = Recipients::fixed(&relay.at, &devices, plan.connections);
     for round in 1..=plan.rounds {
         output::say(&format!("send and receive: round {round} of {}", plan.rounds));
         let bare = async |turn: bool| match &baseline {
-            Some(baseline) if turn => drive(plan, &baseline.at, &recipients).await.map(Some),
+            Some(baseline) if turn => drive(plan, &baseline.at, &bare_recipients).await.map(Some),
             _ => anyhow::Ok(None),
         };
         let before = bare(round % 2 == 1).await?;
@@ -47,6 +48,7 @@ pub(super) async fn run(plan: &Plan, with_baseline: bool) -> anyhow::Result<[Sec
         send.must_not(sent.fault());
 
         let received = drain(plan, &relay.at, &online).await?;
+        recipients.all_emptied();
         receive.round("received_and_acknowledged", "/s", received.rate());
         receive.round("ratio_to_sends", "×", received.rate() / sent.rate());
         receive.count("sent", sent.accepted);
