@@ -609,7 +609,8 @@ pub struct TableRows {
 pub trait Upkeep: Send + Sync {
     /// Removes at most 128 rows, or as many as fit in 1 ms: envelopes with an expiry not after `cutoff`, tokens, passes
     /// and held handles expired at `now`, accounts none of whose devices came since `unseen_week`. What was unread enters its
-    /// mailbox's gap, and is gone for readers before its row is. Ask with the same `cutoff` until it is done.
+    /// mailbox's gap, and is gone for readers before its row is. Where others sent meanwhile it returns after a rest, which is theirs.
+    /// Ask with the same `cutoff` until it is done.
     async fn purge_slice(&self, cutoff: u64, unseen_week: u64, now: u64) -> Result<PurgeSlice>;
 
     /// What a purge up to `cutoff` would remove; as long as that, and no longer, is what it takes.

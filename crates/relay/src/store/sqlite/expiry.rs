@@ -6,11 +6,12 @@
 //! `relay.purge_cutoff` tells a check that their missing places are no damage.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::SqliteStore;
+use super::rest::rest;
 use super::slices::{self, Budget};
 use super::values::{blob_or_none, int, uint};
 use super::writer::Tx;
@@ -54,6 +55,7 @@ impl Plan {
             due.extend(part);
             next = then;
             if next.is_some() {
+                // The disk that it is read from is the one that commits wait for.
                 rest(began.elapsed()).await;
             }
         }
@@ -100,12 +102,6 @@ fn ordered(mut due: Vec<Due>) -> (Arc<[Due]>, Arc<[u32]>) {
     let mut by_arrival: Vec<u32> = (0..due.len() as u32).collect();
     by_arrival.sort_unstable_by_key(|at| due[*at as usize].id);
     (due.into(), by_arrival.into())
-}
-
-/// Leaves the disk to others for as long as a part took to read.
-async fn rest(took: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "it spreads work, and decides nothing: no test waits for it")]
-    tokio::time::sleep(took.min(REST_MAX)).await;
 }
 
 /// Where a list goes on: in an hour of expiry, after an envelope.
@@ -199,7 +195,6 @@ const PART: &str = "SELECT id, mailbox, seq, coalesce(length(body), 0)
 const DUE_MAX: usize = 524_288;
 /// Of them listed at once: some 10 MiB to read.
 const PART_MAX: usize = 8_192;
-const REST_MAX: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,7 @@ mod purge;
 mod queue;
 mod refusal;
 mod residue;
+mod rest;
 mod roster;
 mod routes;
 mod rows;

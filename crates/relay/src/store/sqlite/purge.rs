@@ -21,7 +21,7 @@ impl Upkeep for SqliteStore {
             None => Plan::read(self, cutoff).await?,
         };
         // From the same plan each time: the writer may have to do it twice.
-        let slice = self.write(Lane::Urgent, 0, move |tx| {
+        let slice = self.write_and_rest(move |tx| {
             let mut plan = plan.clone();
             Ok((purge_slice(tx, &mut plan, cutoff, unseen_week, now)?, plan))
         });
@@ -50,7 +50,7 @@ impl Upkeep for SqliteStore {
         // As many turns as the first one wants: others free pages meanwhile, too.
         let mut turns = None;
         while turns != Some(0)
-            && let Some(free) = self.write(Lane::Urgent, 0, give_back).await?
+            && let Some(free) = self.write_and_rest(give_back).await?
         {
             turns = Some(turns.map_or(free / FREE_PAGES_A_SLICE, |left| left - 1));
         }

@@ -30,6 +30,8 @@ struct State {
     sends: VecDeque<(usize, Box<dyn Job>)>,
     bytes: usize,
     truncations: Vec<Truncation>,
+    /// Sends that ever came.
+    sent: u64,
     closed: bool,
     /// The writer waits to be woken; while it works, nobody need call the system for that.
     waiting: bool,
@@ -96,6 +98,7 @@ impl Queue {
             return Err(StoreError::Busy);
         }
         line.push_back((bytes, job));
+        state.sent += u64::from(lane == Lane::Sends);
         state.bytes += bytes;
         self.wake(&mut state);
         Ok(())
@@ -154,6 +157,11 @@ impl Queue {
             (true, false) => Turn::Idle,
             (true, true) => Turn::Closed,
         }
+    }
+
+    /// As often as this changes, somebody sent.
+    pub(super) fn sends(&self) -> u64 {
+        self.lock().sent
     }
 
     /// Adds to a batch what has come since, within the same bounds.
