@@ -20,6 +20,7 @@ impl SqliteStore {
     }
 }
 
+/// At most a quarter of a second.
 pub(super) async fn rest(length: Duration) {
     #[expect(clippy::disallowed_methods, reason = "it spreads work, and decides nothing: no test waits for it")]
     tokio::time::sleep(length.min(REST_MAX)).await;
@@ -30,7 +31,7 @@ fn after_turn(took: Duration, beside_sends: bool) -> Duration {
     if beside_sends { took * RESTS_A_TURN } else { Duration::ZERO }
 }
 
-/// Turns that others have for one: beside sends a purge has a fifth of the time.
+/// Turns that others have for one: beside sends a purge has a fifth of the time, or more where turns are so long that `REST_MAX` cuts their rests.
 const RESTS_A_TURN: u32 = 4;
 const REST_MAX: Duration = Duration::from_millis(250);
 
