@@ -16,9 +16,6 @@ CREATE TABLE relay (
   purged_at INTEGER,
   -- Rows ever found damaged.
   damaged INTEGER NOT NULL DEFAULT 0,
-  -- Rows of envelopes and the bytes of their bodies: one update a commit, so that totals cost no scan.
-  envelopes INTEGER NOT NULL DEFAULT 0,
-  envelope_bytes INTEGER NOT NULL DEFAULT 0,
   -- What expires up to here is just being removed: what has lost its place already is no damage. NULL but for moments.
   purge_cutoff INTEGER,
   -- The first page of those still to be gone over for what SQLite left of moved rows. NULL but after a kill in a certain moment.
@@ -143,8 +140,16 @@ CREATE TABLE envelopes (
   body BLOB NOT NULL
 ) STRICT;
 
--- Nearly free: neighbours share a key.
-CREATE INDEX envelopes_expires_at ON envelopes (expires_at);
+-- How many of 64 neighbours expire in which hour, and the bytes of their bodies, but for those with a place in `fresh`: in the place
+-- of an index, and of totals that each commit would write (crates/relay/src/store/sqlite/expiring.rs).
+CREATE TABLE expiring (
+  expires_at INTEGER NOT NULL,
+  -- floor(envelopes.id / 64).
+  block INTEGER NOT NULL,
+  envelopes INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (expires_at, block)
+) STRICT, WITHOUT ROWID;
 
 -- Where the envelopes of each mailbox lie, by seq, with all that the writer has to know of them; with the next table in the
 -- place of an index (crates/relay/src/store/sqlite/places.rs).
@@ -171,7 +176,9 @@ CREATE TABLE fresh (
   seq INTEGER NOT NULL,
   repeat_tag BLOB NOT NULL,
   bytes INTEGER NOT NULL,
-  knock INTEGER NOT NULL
+  knock INTEGER NOT NULL,
+  -- As in the envelope's row.
+  expires_at INTEGER NOT NULL
 ) STRICT;
 
 -- Names under which accounts can be found: a hash that only who guesses the name can make, and a record encrypted under the

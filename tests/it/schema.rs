@@ -87,7 +87,7 @@ fn every_table_says_why_it_is_there() {
         assert!(pair[0].starts_with("-- "), "{} stands without a word", pair[1]);
         count += 1;
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 16);
 }
 
 fn root() -> PathBuf {

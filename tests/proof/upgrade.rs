@@ -108,13 +108,18 @@ fn older(place: &Place, newest: &Place, upgrades: &[String], id: i64) -> anyhow:
     older.execute("ATTACH ?1 AS newest", [database(newest).to_string_lossy()])?;
     older.execute_batch("PRAGMA foreign_keys=OFF; DELETE FROM relay;")?;
     older.execute_batch(ENVELOPES_TO_7)?;
+    older.execute_batch(RELAY_TO_11)?;
     for table in tables(&older)? {
         let columns: Vec<String> = listed(&older, &format!("SELECT name FROM pragma_table_info('{table}')"))?;
         let columns = columns.join(", ");
-        let from = if table == "envelopes" && upgrades.len() < 8 { "temp.envelopes_to_7" } else { &format!("newest.{table}") };
+        let from = match table.as_str() {
+            "envelopes" if upgrades.len() < 8 => "temp.envelopes_to_7",
+            "relay" if upgrades.len() < 12 => "temp.relay_to_11",
+            _ => &format!("newest.{table}"),
+        };
         older.execute_batch(&format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM {from}"))?;
     }
-    older.execute_batch("DROP VIEW temp.envelopes_to_7")?;
+    older.execute_batch("DROP VIEW temp.envelopes_to_7; DROP VIEW temp.relay_to_11;")?;
     older.execute_batch("DETACH newest")?;
     if upgrades.len() >= VERSION_WITHOUT_RESIDUE {
         // These rows were put in without the writer, who clears what SQLite leaves of those that it moves: as after a kill.
@@ -196,6 +201,11 @@ const ENVELOPES_TO_7: &str = "CREATE TEMP VIEW envelopes_to_7 AS
        UNION ALL
        SELECT envelope, repeat_tag, knock FROM newest.fresh
      ) AS places ON places.envelope = envelopes.id";
+/// The row of `relay` as it was up to version 11, with totals.
+const RELAY_TO_11: &str = "CREATE TEMP VIEW relay_to_11 AS
+     SELECT relay.*, (SELECT count(*) FROM newest.envelopes) AS envelopes,
+       (SELECT coalesce(sum(length(body)), 0) FROM newest.envelopes) AS envelope_bytes
+     FROM newest.relay AS relay";
 /// An upgrade from an earlier one goes over all pages.
 const VERSION_WITHOUT_RESIDUE: usize = 10;
 const BOXES: usize = 4;

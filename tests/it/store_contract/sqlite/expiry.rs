@@ -44,9 +44,9 @@ async fn a_purge_that_did_not_end_leaves_no_damage_and_the_next_ends_it() {
     // Without a purge under way the same would be damage.
     tamper(
         bench.dir(),
-        "INSERT INTO envelopes (mailbox, seq, expires_at, checksum, wrap, body)
-         VALUES (1, 500, 1, zeroblob(8), zeroblob(44), x'');
-         UPDATE relay SET envelopes = 1;",
+        "INSERT INTO envelopes (id, mailbox, seq, expires_at, checksum, wrap, body)
+         VALUES (70, 1, 500, 1, zeroblob(8), zeroblob(44), x'');
+         INSERT INTO expiring (expires_at, block, envelopes, bytes) VALUES (1, 1, 1, 0);",
     );
     assert!(!check(bench.dir()).expect("it can be checked").good());
 }

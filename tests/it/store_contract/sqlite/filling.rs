@@ -4,7 +4,7 @@ use restante::protocol::Seq;
 use restante::protocol::tokens::{TokenItem, TokenKind};
 use restante::store::TableRows;
 use restante::store::sqlite::{Fill, OpenErrorKind, Settings, SqliteStore, check};
-use restante::store::{Enqueued, Envelopes, Store, Upkeep};
+use restante::store::{Accounts, Acked, Enqueued, Envelopes, Store, Upkeep};
 
 use crate::support::bench::{Bench, Kind, NOW, Person, queued};
 
@@ -26,7 +26,7 @@ fn filled(dir: &std::path::Path, people: &[Person], sends: u64) {
 async fn rows(store: &dyn Store) -> Vec<TableRows> {
     let mut tables = store.rows(1_000).await.expect("rows");
     // What was filled in bulk is all filed.
-    tables.retain(|table| !["filed", "fresh"].contains(&table.table.as_str()));
+    tables.retain(|table| !["filed", "fresh", "expiring"].contains(&table.table.as_str()));
     tables
 }
 
@@ -55,6 +55,46 @@ async fn its_rows_are_those_that_sends_would_have_left() {
     assert_eq!(store.totals().await.expect("totals").envelopes, 7);
     store.close().await;
     assert!(check(&dir).expect("it can be checked").good());
+}
+
+/// What lies there by then is counted by hours of expiry and neighbours: whichever way it goes, nothing of the count is left.
+#[tokio::test]
+async fn what_is_counted_goes_with_what_it_counts() {
+    let bench = Bench::new(Kind::Sqlite);
+    let people = [bench.account(1, 1).await, bench.account(2, 1).await, bench.account(3, 1).await];
+    let dir = bench.beside().join("filled");
+    filled(&dir, &people, 100);
+    let store = SqliteStore::open(Settings::new(&dir)).expect("it opens");
+    let counted = async |store: &SqliteStore| {
+        let tables = store.rows(1_000).await.expect("rows");
+        let rows = tables.into_iter().find(|table| table.table == "expiring").expect("the table").rows;
+        rows.iter().map(|row| row[2].parse::<u64>().expect("a count")).collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&store).await, [63, 64, 64, 64, 45]);
+    let [alice, bob, carol] = &people;
+    // One by one, and a long tail that is removed in slices.
+    let seqs = (1..=10).map(Seq).collect();
+    assert_eq!(store.ack(alice.devices[0], seqs, None, NOW).await, Ok(Acked::Removed(10)));
+    store.delete_account(carol.account).await.expect("deleted");
+    store.purged(NOW).await.expect("behind what the account left");
+    assert_eq!(store.totals().await.expect("totals").envelopes, 190);
+    store.close().await;
+    assert!(check(&dir).expect("it can be checked").good());
+
+    let store = SqliteStore::open(Settings::new(&dir)).expect("it opens");
+    assert_eq!(counted(&store).await.iter().sum::<u64>(), 190);
+    assert_eq!(store.ack(bob.devices[0], Vec::new(), Some(Seq(30)), NOW).await, Ok(Acked::Removed(30)));
+    let expires_at = bob.send(0).envelopes[0].expires_at;
+    let preview = store.purge_preview(expires_at).await.expect("a preview");
+    assert_eq!((preview.envelopes, preview.bytes, preview.waiting), (160, 16_000, 160));
+    assert!(store.mostly_expired(expires_at, 100).await.expect("asked"));
+    assert!(!store.mostly_expired(expires_at - 1, 100).await.expect("asked"));
+    while !store.purge_slice(expires_at, 0, expires_at).await.expect("a slice").done {}
+    assert_eq!(counted(&store).await, [0; 0]);
+    assert_eq!(store.totals().await.expect("totals").first_expires_at, None);
+    store.close().await;
+    let report = check(&dir).expect("it can be checked");
+    assert!(report.good() && report.envelopes == 0, "{report:?}");
 }
 
 #[tokio::test]

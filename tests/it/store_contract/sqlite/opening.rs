@@ -140,7 +140,7 @@ async fn a_check_reads_everything_and_changes_nothing() {
     tamper(
         bench.dir(),
         "UPDATE envelopes SET wrap = zeroblob(44) WHERE seq = 7;
-         UPDATE relay SET envelopes = 51;
+         INSERT INTO expiring (expires_at, block, envelopes, bytes) VALUES (3600, 1, 1, 100);
          PRAGMA foreign_keys = OFF;
          INSERT INTO tokens (hash, account, kind) VALUES (zeroblob(32), 99, 1);",
     );

@@ -225,6 +225,7 @@ async fn rows_are_shown_as_they_lie_there() {
         "accounts",
         "devices",
         "envelopes",
+        "expiring",
         "factors",
         "filed",
         "fresh",

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Result as SqlResult};
 
+use super::expiring::Tally;
 use super::refusal::{OpenError, OpenErrorKind, inspect, older, refused};
 use super::rows::StoredRow;
 use super::values::{blob_or_none, int, uint};
@@ -81,18 +82,22 @@ fn structure(connection: &Connection, report: &mut CheckReport) -> SqlResult<()>
 fn rows(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
     let cutoff = connection.query_row("SELECT coalesce(purge_cutoff, 0) FROM relay", [], |row| uint(row, 0))?;
     let mut select = connection.prepare(
-        "SELECT envelopes.seq, expires_at, checksum, wrap, body, device, filed.repeat_tag, fresh.repeat_tag
+        "SELECT envelopes.seq, envelopes.expires_at, checksum, wrap, body, device, filed.repeat_tag,
+           CASE WHEN fresh.mailbox = envelopes.mailbox AND fresh.seq = envelopes.seq THEN fresh.repeat_tag END,
+           envelopes.id, fresh.envelope IS NOT NULL
          FROM envelopes
          LEFT JOIN filed ON filed.mailbox = envelopes.mailbox AND filed.seq = envelopes.seq AND filed.envelope = envelopes.id
-         LEFT JOIN fresh ON fresh.envelope = envelopes.id AND fresh.mailbox = envelopes.mailbox AND fresh.seq = envelopes.seq
+         LEFT JOIN fresh ON fresh.envelope = envelopes.id
          LEFT JOIN devices ON devices.mailbox = envelopes.mailbox",
     )?;
     let mut select = select.query([])?;
-    let (mut bytes, mut purged, mut misplaced) = (0, 0, 0);
+    let (mut there, mut purged, mut misplaced) = (Tally::default(), 0, 0);
     while let Some(row) = select.next()? {
         let stored = StoredRow::read(row);
         report.envelopes += 1;
-        bytes += stored.body.len() as u64;
+        if !row.get::<_, bool>(9)? {
+            there.add(row.get(8)?, row.get(1)?, stored.body.len() as u64);
+        }
         let tag = match (blob_or_none(row, 6)?, blob_or_none(row, 7)?) {
             (Some(tag), None) | (None, Some(tag)) => tag,
             (Some(tag), Some(same)) if tag == same => tag,
@@ -110,13 +115,13 @@ fn rows(connection: &Connection, report: &mut CheckReport) -> SqlResult<()> {
             report.damaged += 1;
         }
     }
-    let counted =
-        connection.query_row("SELECT envelopes, envelope_bytes FROM relay", [], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
-    if counted != (report.envelopes, bytes) {
-        let (envelopes, counted_bytes) = counted;
+    let counted = Tally::read(connection)?;
+    if counted != there {
+        let ((envelopes, bytes), (envelopes_there, bytes_there)) = (counted.sum(), there.sum());
         report.miscounted.push(format!(
-            "{envelopes} envelopes of {counted_bytes} bytes are counted, and {} of {bytes} bytes are there",
-            report.envelopes
+            "{envelopes} envelopes of {bytes} bytes are counted by hours of expiry, and {envelopes_there} of {bytes_there} bytes \
+             are there; {} rows of `expiring` are wrong",
+            counted.differs(&there)
         ));
     }
     let one = |sql: &str| connection.query_row(sql, [], |row| uint(row, 0));

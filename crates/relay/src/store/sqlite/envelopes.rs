@@ -159,11 +159,9 @@ fn store(tx: &mut Tx<'_>, send: &Enqueue, mailboxes: &[i64], knock: bool, envelo
         mailbox.add(seq, send.repeat_tag, bytes, &send.token, knock);
         let place = Place { seq, envelope: tx.memory.places.take_envelope(), tag: send.repeat_tag, bytes, knock };
         rows::insert(connection, id, &place, envelope)?;
-        tx.memory.places.add(connection, id, &place)?;
-        tx.effects.envelopes += 1;
+        tx.memory.places.add(connection, id, &place, envelope.expires_at)?;
         tx.effects.placed += 1;
         tx.effects.adds = true;
-        tx.effects.bytes += int(bytes);
         tx.effects.woken.push(envelope.device);
     }
     let none = !full.is_empty() && full.len() == send.envelopes.len();
@@ -272,9 +270,7 @@ fn remove_damaged(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[u64]) -> SqlResult
         if is_sound_at(tx, device, mailbox, *seq)? {
             continue;
         }
-        if let Some(bytes) = rows::delete(connection, &mut tx.memory.places, mailbox, *seq)? {
-            tx.removed(1, bytes);
-        }
+        rows::delete(tx, mailbox, *seq)?;
         slices::add_gap(tx, mailbox, 1, *seq)?;
         // Its tag is not kept: who sends it again brings back what the disk lost.
         if let Some(held) = tx.memory.mailbox_at_hand(mailbox) {
@@ -324,7 +320,7 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
     let long = up_to.len() > SLICE_ROWS_MAX;
     let mut gone: Vec<(u64, bool)> = named.iter().map(|seq| (*seq, true)).collect();
     gone.extend(up_to.into_iter().filter(|seq| !named.contains(seq)).map(|seq| (seq, !long)));
-    let (mut removed, mut rows, mut bytes) = (0, 0, 0);
+    let mut removed = 0;
     for (seq, at_once) in gone {
         let mailbox = tx.memory.mailbox(connection, id)?;
         let Some(held) = mailbox.remove(seq) else { continue };
@@ -332,11 +328,9 @@ fn ack(tx: &mut Tx<'_>, device: &DeviceId, seqs: &[Seq], through: Option<Seq>, n
         tx.memory.repeats.add(id, held.tag, now);
         removed += 1;
         if at_once {
-            rows += u64::from(rows::delete(connection, &mut tx.memory.places, id, seq)?.is_some());
-            bytes += held.bytes;
+            rows::delete(tx, id, seq)?;
         }
     }
-    tx.removed(rows, bytes);
     if let Some(through) = through.filter(|_| long) {
         let mut leave = connection.prepare_cached(
             "UPDATE mailboxes
@@ -522,7 +516,7 @@ mod tests {
             let envelope = NewEnvelope { device, expires_at, wrap: vec![1; 44], body: vec![2; 100] };
             let place = Place { seq, envelope: places.take_envelope(), tag: [3; 16], bytes: 100, knock: false };
             rows::insert(&connection, 1, &place, &envelope).expect("a row");
-            places.add(&connection, 1, &place).expect("a place");
+            places.add(&connection, 1, &place, expires_at).expect("a place");
             seen.push(place);
         }
         let delivered = || {

@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::SqliteStore;
+use super::expiring;
 use super::rest::rest;
+use super::rows;
 use super::slices::{self, Budget};
 use super::values::{blob_or_none, int, uint};
 use super::writer::Tx;
@@ -36,6 +38,7 @@ struct Due {
     id: i64,
     mailbox: i64,
     seq: u64,
+    expires_at: i64,
     bytes: u64,
 }
 
@@ -47,11 +50,12 @@ impl Plan {
     }
 
     async fn list(store: &SqliteStore, cutoff: u64, max: usize, part_max: usize) -> store::Result<Self> {
-        let mut due = Vec::new();
-        let mut next = store.read(move |connection| next_hour(connection, i64::MIN, cutoff)).await?;
-        while let Some(from) = next.filter(|_| due.len() < max) {
+        // First: what leaves `fresh` meanwhile is listed twice then, and not left out.
+        let mut due = store.read(move |connection| read_fresh(connection, cutoff)).await?;
+        let mut next = Some((i64::MIN, i64::MIN));
+        while let Some(after) = next.filter(|_| due.len() < max) {
             let began = Instant::now();
-            let (part, then) = store.read(move |connection| read_part(connection, from, cutoff, part_max)).await?;
+            let (part, then) = store.read(move |connection| read_part(connection, after, cutoff, part_max)).await?;
             due.extend(part);
             next = then;
             if next.is_some() {
@@ -89,54 +93,66 @@ impl Plan {
             if !budget.take() {
                 return Ok(false);
             }
-            remove_row(tx, self.by_mailbox[*at as usize])?;
+            let due = self.by_mailbox[*at as usize];
+            rows::delete_row(tx, due.id, due.mailbox, due.seq, true)?;
             self.gone += 1;
         }
         Ok(true)
     }
 }
 
-/// By mailbox and seq; and where in that those are that came first.
+/// By mailbox and seq, each once; and where in that those are that came first.
 fn ordered(mut due: Vec<Due>) -> (Arc<[Due]>, Arc<[u32]>) {
-    due.sort_unstable_by_key(|due| (due.mailbox, due.seq));
+    due.sort_unstable_by_key(|due| (due.mailbox, due.seq, due.id));
+    due.dedup_by_key(|due| due.id);
     let mut by_arrival: Vec<u32> = (0..due.len() as u32).collect();
     by_arrival.sort_unstable_by_key(|at| due[*at as usize].id);
     (due.into(), by_arrival.into())
 }
 
-/// Where a list goes on: in an hour of expiry, after an envelope.
-type From = (i64, i64);
-
-/// What is due next, and where to go on, if anywhere.
-fn read_part(connection: &Connection, from: From, cutoff: u64, max: usize) -> Result<(Vec<Due>, Option<From>)> {
-    let mut select = connection.prepare_cached(PART)?;
-    let due = select.query_and_then([from.0, from.1, max as i64], |row| -> Result<Due> {
-        Ok(Due { id: row.get(0)?, mailbox: row.get(1)?, seq: uint(row, 2)?, bytes: uint(row, 3)? })
-    })?;
-    let due = due.collect::<Result<Vec<_>>>()?;
-    let next = match due.last().filter(|_| due.len() == max) {
-        Some(last) => Some((from.0, last.id)),
-        None => next_hour(connection, from.0, cutoff)?,
-    };
-    Ok((due, next))
+impl Due {
+    /// Columns `id, mailbox, seq, expires_at`, and how long the body is.
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self { id: row.get(0)?, mailbox: row.get(1)?, seq: uint(row, 2)?, expires_at: row.get(3)?, bytes: uint(row, 4)? })
+    }
 }
 
-fn next_hour(connection: &Connection, after: i64, cutoff: u64) -> Result<Option<From>> {
-    let mut hour = connection.prepare_cached(
-        "SELECT min(expires_at)
-         FROM envelopes
-         WHERE expires_at > ?1 AND expires_at <= ?2",
+/// What is due of that whose places are fresh.
+fn read_fresh(connection: &Connection, cutoff: u64) -> Result<Vec<Due>> {
+    let mut select = connection.prepare_cached(
+        "SELECT envelope, mailbox, seq, expires_at, bytes
+         FROM fresh
+         WHERE expires_at <= ?1",
     )?;
-    let hour = hour.query_row([after, int(cutoff)], |row| row.get::<_, Option<i64>>(0))?;
-    Ok(hour.map(|hour| (hour, i64::MIN)))
+    select.query_and_then([int(cutoff)], Due::read)?.collect()
+}
+
+/// Where a list goes on: after an hour of expiry and a block.
+type After = (i64, i64);
+
+/// What is due in the next blocks, and where to go on, if anywhere.
+fn read_part(connection: &Connection, after: After, cutoff: u64, blocks_max: usize) -> Result<(Vec<Due>, Option<After>)> {
+    let mut blocks = connection.prepare_cached(BLOCKS)?;
+    let blocks = blocks.query_map([after.0, after.1, int(cutoff), blocks_max as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let blocks = blocks.collect::<Result<Vec<(i64, i64)>>>()?;
+    let (mut due, mut select) = (Vec::new(), connection.prepare_cached(OF_A_BLOCK)?);
+    for (expires_at, block) in &blocks {
+        let (from, to) = expiring::envelopes_of(*block);
+        for found in select.query_and_then([from, to, *expires_at], Due::read)? {
+            due.push(found?);
+        }
+    }
+    Ok((due, blocks.last().copied().filter(|_| blocks.len() == blocks_max)))
 }
 
 /// From here on nobody sees it; whoever it was for is told of a gap.
 fn remove_place(tx: &mut Tx<'_>, due: Due, slice: &mut PurgeSlice) -> Result<()> {
     let connection = tx.connection;
     // Acknowledged since it was listed, or removed by a purge that did not end.
-    if tx.memory.places.remove(connection, due.mailbox, due.seq)?.is_none() {
-        return Ok(());
+    let Some(place) = tx.memory.places.remove(connection, due.mailbox, due.seq)? else { return Ok(()) };
+    if !place.counted {
+        // Until its row is gone, too: by this it is found again.
+        tx.effects.tally.add(place.envelope, due.expires_at, due.bytes);
     }
     let mut reader = connection.prepare_cached(
         "SELECT devices.device, coalesce(mailboxes.gone_through, 0) < ?2
@@ -160,20 +176,6 @@ fn remove_place(tx: &mut Tx<'_>, due: Due, slice: &mut PurgeSlice) -> Result<()>
     Ok(())
 }
 
-fn remove_row(tx: &mut Tx<'_>, due: Due) -> Result<()> {
-    // In a damaged file it may be another's row.
-    let mut delete = tx.connection.prepare_cached(
-        "DELETE FROM envelopes
-         WHERE id = ?1 AND mailbox = ?2 AND seq = ?3
-         RETURNING coalesce(length(body), 0)",
-    )?;
-    let removed = delete.query_row([due.id, due.mailbox, int(due.seq)], |row| uint(row, 0)).optional()?;
-    if let Some(bytes) = removed {
-        tx.removed(1, bytes);
-    }
-    Ok(())
-}
-
 /// All up to `cutoff` is gone.
 pub(super) fn ended(connection: &Connection, cutoff: u64) -> Result<()> {
     let mut note = connection.prepare_cached(
@@ -185,16 +187,18 @@ pub(super) fn ended(connection: &Connection, cutoff: u64) -> Result<()> {
     Ok(())
 }
 
-/// By the index, but an envelope's row says how long its body is.
-const PART: &str = "SELECT id, mailbox, seq, coalesce(length(body), 0)
+const BLOCKS: &str = "SELECT expires_at, block
+     FROM expiring
+     WHERE (expires_at, block) > (?1, ?2) AND expires_at <= ?3
+     ORDER BY expires_at, block
+     LIMIT ?4";
+const OF_A_BLOCK: &str = "SELECT id, mailbox, seq, expires_at, coalesce(length(body), 0)
      FROM envelopes
-     WHERE expires_at = ?1 AND id > ?2
-     ORDER BY id
-     LIMIT ?3";
-/// Envelopes in a list: 18 MiB of memory (twice that for a moment), and enough that those of a million mailboxes share pages of places.
+     WHERE id >= ?1 AND id < ?2 AND expires_at = ?3";
+/// Envelopes in a list: 22 MiB of memory (twice that for a moment), and enough that those of a million mailboxes share pages of places.
 const DUE_MAX: usize = 524_288;
-/// Of them listed at once: some 10 MiB to read.
-const PART_MAX: usize = 8_192;
+/// Blocks of them listed at once: some 10 MiB to read.
+const PART_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -205,32 +209,37 @@ mod tests {
 
     #[test]
     fn what_is_due_is_listed_in_parts_without_looking_at_what_is_not() {
-        let steps = steps(PART, &[5, 1, 9]);
-        assert_eq!(steps, ["SEARCH envelopes USING INDEX envelopes_expires_at (expires_at=? AND rowid>?)"]);
+        let plan = steps(BLOCKS, &[5, 1, 9, 4]);
+        assert_eq!(plan, ["SEARCH expiring USING PRIMARY KEY ((expires_at,block)>(?,?) AND expires_at<?)"]);
+        let plan = steps(OF_A_BLOCK, &[64, 128, 5]);
+        assert_eq!(plan, ["SEARCH envelopes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]);
     }
 
     #[tokio::test]
     async fn a_list_has_every_envelope_once_whatever_its_parts() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = SqliteStore::open(Settings::new(dir.path())).expect("it opens");
-        // Of three hours, of which the last is not over; four mailboxes.
-        let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 30)
-                    INSERT INTO envelopes SELECT n, n % 4, 100 - n, 1 + (n - 1) / 10, x'', x'', zeroblob(n) FROM numbers";
-        assert_eq!(store.write(Lane::Urgent, 0, |tx| tx.connection.execute(fill, [])).await, Ok(30));
-        let mut expected: Vec<_> = (1..=20).map(|n| (n % 4, 100 - n as u64, n, n as u64)).collect();
+        // Of three hours, of which the last is not over; four mailboxes, ten blocks. The places of some are fresh, and some of those have
+        // left and stand in an older list.
+        let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)
+                    INSERT INTO envelopes SELECT n * 2, n % 4, 1000 - n, 1 + (n - 1) / 100, x'', x'', zeroblob(n) FROM numbers;
+                    INSERT INTO expiring SELECT expires_at, id / 64, count(*), sum(length(body)) FROM envelopes WHERE id <= 340 GROUP BY 1, 2;
+                    INSERT INTO fresh SELECT id, mailbox, seq, zeroblob(16), length(body), 0, expires_at FROM envelopes WHERE id > 330";
+        assert_eq!(store.write(Lane::Urgent, 0, |tx| tx.connection.execute_batch(fill)).await, Ok(()));
+        let mut expected: Vec<_> = (1..=200).map(|n| (n % 4, 1000 - n as u64, n * 2, n as u64)).collect();
         expected.sort_unstable();
-        for part_max in 1..=21 {
-            let plan = Plan::list(&store, 2, 100, part_max).await.expect("a list");
+        for part_max in 1..=12 {
+            let plan = Plan::list(&store, 2, 1_000, part_max).await.expect("a list");
             assert!(plan.last);
             let listed: Vec<_> = plan.by_mailbox.iter().map(|due| (due.mailbox, due.seq, due.id, due.bytes)).collect();
             assert_eq!(listed, expected, "{part_max}");
             let ids: Vec<_> = plan.by_arrival.iter().map(|at| plan.by_mailbox[*at as usize].id).collect();
-            assert!(ids.len() == 20 && ids.is_sorted(), "{ids:?}");
+            assert!(ids.len() == 200 && ids.is_sorted(), "{ids:?}");
         }
-        let plan = Plan::list(&store, 2, 8, 5).await.expect("a list");
+        let plan = Plan::list(&store, 2, 80, 1).await.expect("a list");
         assert!(!plan.last, "there is more than fits");
-        // Those of the first hour.
-        let ids: Vec<_> = plan.by_arrival.iter().map(|at| plan.by_mailbox[*at as usize].id).collect();
-        assert_eq!(ids, (1..=10).collect::<Vec<_>>());
+        // What is fresh, and the first two blocks.
+        let ids: Vec<_> = plan.by_arrival.iter().map(|at| plan.by_mailbox[*at as usize].id / 2).collect();
+        assert_eq!(ids, (1..=63).chain(166..=200).collect::<Vec<_>>());
     }
 }

@@ -6,9 +6,10 @@
 
 use rusqlite::{Connection, Result};
 
+use super::expiring::Tally;
 use super::fresh::{Changes, Key};
 use super::places;
-use super::values::int;
+use super::values::{int, uint};
 
 /// The pass that is under way, and as the last commit left it.
 #[derive(Default)]
@@ -48,7 +49,14 @@ impl Filing {
 
     /// A transaction that added so many places is about to be committed: goes on with the pass, or begins one where that is due,
     /// of envelopes up to `last`. One that added none moves none: what frees room must not need some.
-    pub(super) fn step(&mut self, connection: &Connection, fresh: &Changes, added: u64, last: i64) -> Result<()> {
+    pub(super) fn step(
+        &mut self,
+        connection: &Connection,
+        fresh: &Changes,
+        tally: &mut Tally,
+        added: u64,
+        last: i64,
+    ) -> Result<()> {
         if added == 0 {
             return Ok(());
         }
@@ -63,7 +71,7 @@ impl Filing {
         pass.at = match pass.at {
             At::Begin => file(connection, fresh, (i64::MIN, 0), rows)?,
             At::Filed(reached) => file(connection, fresh, reached, rows)?,
-            At::Leaving if leave(connection, pass.through, rows)? => At::Leaving,
+            At::Leaving if leave(connection, tally, pass.through, rows)? => At::Leaving,
             At::Leaving => {
                 self.pass = None;
                 return note(connection, None);
@@ -111,13 +119,20 @@ fn file(connection: &Connection, fresh: &Changes, reached: Key, rows: u64) -> Re
     Ok(last.map_or(At::Leaving, |(key, _)| At::Filed(*key)))
 }
 
-/// Removes rows of the pass from `fresh`; false when that were the last.
-fn leave(connection: &Connection, through: i64, rows: u64) -> Result<bool> {
+/// Removes rows of the pass from `fresh`, whose envelopes are counted in `expiring` from here on; false when that were the last.
+fn leave(connection: &Connection, tally: &mut Tally, through: i64, rows: u64) -> Result<bool> {
     let mut leave = connection.prepare_cached(
         "DELETE FROM fresh
-         WHERE envelope IN (SELECT envelope FROM fresh WHERE envelope <= ?1 ORDER BY envelope LIMIT ?2)",
+         WHERE envelope IN (SELECT envelope FROM fresh WHERE envelope <= ?1 ORDER BY envelope LIMIT ?2)
+         RETURNING envelope, expires_at, bytes",
     )?;
-    Ok(leave.execute([through, int(rows)])? as u64 == rows)
+    let mut left = leave.query([through, int(rows)])?;
+    let mut count = 0;
+    while let Some(row) = left.next()? {
+        tally.add(row.get(0)?, row.get(1)?, uint(row, 2)?);
+        count += 1;
+    }
+    Ok(count == rows)
 }
 
 /// Places in `fresh` from which on a pass begins: some 4 MiB of memory. Fewer make more passes, each of which writes a page for nearly

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Result as SqlResult};
 
+use super::expiring::Tally;
 use super::places::{self, Place};
 use super::refusal::{OpenError, OpenErrorKind, refused};
 use super::values::int;
@@ -21,7 +22,7 @@ pub struct Fill {
     /// Not yet filed.
     places: Vec<(i64, Place)>,
     envelopes: u64,
-    bytes: u64,
+    tally: Tally,
 }
 
 impl Fill {
@@ -40,7 +41,7 @@ impl Fill {
              BEGIN IMMEDIATE;",
         );
         begun.map_err(|error| refused(&file, &error))?;
-        Ok(Self { connection, file, places: Vec::new(), envelopes: 0, bytes: 0 })
+        Ok(Self { connection, file, places: Vec::new(), envelopes: 0, tally: Tally::default() })
     }
 
     /// Adds an account of one device with one token, and gives the number of its mailbox.
@@ -57,17 +58,17 @@ impl Fill {
     pub fn envelope(&mut self, mailbox: i64, seq: u64, tag: &[u8; 16], envelope: &NewEnvelope) -> Result<(), OpenError> {
         self.envelopes += 1;
         let bytes = envelope.body.len() as u64;
-        self.bytes += bytes;
         let place = Place { seq, envelope: int(self.envelopes), tag: *tag, bytes, knock: false };
         self.done(rows::insert(&self.connection, mailbox, &place, envelope))?;
+        self.tally.add(place.envelope, int(envelope.expires_at), bytes);
         self.places.push((mailbox, place));
         if self.places.len() < FILED_TOGETHER { Ok(()) } else { self.file() }
     }
 
-    /// Brings the counters up to the rows, and everything onto the disk.
+    /// Brings everything onto the disk.
     pub fn finish(mut self) -> Result<(), OpenError> {
         self.file()?;
-        self.done(self.count())?;
+        self.done(self.connection.execute_batch("COMMIT"))?;
         drop(self.connection);
         let synced = File::open(&self.file).and_then(|file| file.sync_all());
         synced.map_err(|error| {
@@ -78,16 +79,9 @@ impl Fill {
     fn file(&mut self) -> Result<(), OpenError> {
         let mut places = std::mem::take(&mut self.places);
         places.sort_unstable_by_key(|(mailbox, place)| (*mailbox, place.seq));
-        self.done(places::file(&self.connection, places.iter().map(|(mailbox, place)| (*mailbox, place))))
-    }
-
-    fn count(&self) -> SqlResult<()> {
-        self.connection.execute(
-            "UPDATE relay
-             SET envelopes = ?1, envelope_bytes = ?2",
-            [int(self.envelopes), int(self.bytes)],
-        )?;
-        self.connection.execute_batch("COMMIT")
+        self.done(places::file(&self.connection, places.iter().map(|(mailbox, place)| (*mailbox, place))))?;
+        let tally = std::mem::take(&mut self.tally);
+        self.done(tally.write(&self.connection))
     }
 
     fn done<T>(&self, outcome: SqlResult<T>) -> Result<T, OpenError> {

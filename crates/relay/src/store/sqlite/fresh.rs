@@ -85,18 +85,18 @@ impl Changes {
         Self { fresh, added: BTreeMap::new(), removed: BTreeSet::new() }
     }
 
-    pub(super) fn add(&mut self, connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {
+    pub(super) fn add(&mut self, connection: &Connection, mailbox: i64, place: &Place, expires_at: u64) -> Result<()> {
         let mut add = connection.prepare_cached(
-            "INSERT INTO fresh (envelope, mailbox, seq, repeat_tag, bytes, knock)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO fresh (envelope, mailbox, seq, repeat_tag, bytes, knock, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
-        add.execute((place.envelope, mailbox, int(place.seq), place.tag, int(place.bytes), place.knock))?;
+        add.execute((place.envelope, mailbox, int(place.seq), place.tag, int(place.bytes), place.knock, int(expires_at)))?;
         self.added.insert((mailbox, place.seq), *place);
         Ok(())
     }
 
-    /// Gives the place that was there.
-    pub(super) fn remove(&mut self, connection: &Connection, key: Key) -> Result<Option<Place>> {
+    /// Gives the place that was there, and whether it still was in the table: those of a pass leave it before they leave memory.
+    pub(super) fn remove(&mut self, connection: &Connection, key: Key) -> Result<Option<(Place, bool)>> {
         let place = match self.added.remove(&key) {
             Some(added) => Some(added),
             None => self.fresh.lock().get(key).filter(|_| self.removed.insert(key)),
@@ -106,8 +106,8 @@ impl Changes {
             "DELETE FROM fresh
              WHERE envelope = ?1",
         )?;
-        remove.execute([place.envelope])?;
-        Ok(Some(place))
+        let there = remove.execute([place.envelope])? > 0;
+        Ok(Some((place, there)))
     }
 
     /// The places of a mailbox from after `after` up to `through`, by seq.

@@ -52,8 +52,6 @@ const LEDGER: &[Table] = &[
             ("clock_mark", "when the relay last ran", "until it runs again"),
             ("purged_at", "when the last purge ended", "until the next"),
             ("damaged", "how many rows the disk ever spoiled", GOOD),
-            ("envelopes", "how many envelopes wait in all", "until the next commit"),
-            ("envelope_bytes", "how many bytes wait in all", "until the next commit"),
             ("purge_cutoff", "that a purge is under way, and how far it goes", "moments"),
             ("filing_through", "how many envelopes had come at some time lately", "until some thousand more have come"),
             ("uncleared_from", "that the relay was killed, and how far it has looked for traces since", "minutes"),
@@ -169,6 +167,17 @@ const LEDGER: &[Table] = &[
             ("repeat_tag", "which are copies of one send for one account's devices; no token, no id", ENVELOPE),
             ("bytes", "the length of the body", ENVELOPE),
             ("knock", "that it is a stranger's first word; not whose", ENVELOPE),
+            ("expires_at", "as in envelopes", ENVELOPE),
+        ],
+    },
+    Table {
+        name: "expiring",
+        reveals: "how much of what waits longer expires when, and so how much was sent when",
+        columns: &[
+            ("expires_at", "as in envelopes", "until the last that it counts is acknowledged or expires"),
+            ("block", "among which 64 by order of arrival", "until the last that it counts is acknowledged or expires"),
+            ("envelopes", "how many of those wait", "until the next is acknowledged or expires"),
+            ("bytes", "the lengths of their bodies, together", "until the next is acknowledged or expires"),
         ],
     },
     Table {

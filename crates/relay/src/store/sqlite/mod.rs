@@ -8,6 +8,7 @@ mod accounts;
 mod check;
 mod entries;
 mod envelopes;
+mod expiring;
 mod expiry;
 mod factor;
 mod fate;

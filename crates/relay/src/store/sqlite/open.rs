@@ -304,6 +304,7 @@ const UPGRADES: &[&str] = &[
     include_str!("upgrades/009.sql"),
     include_str!("upgrades/010.sql"),
     include_str!("upgrades/011.sql"),
+    include_str!("upgrades/012.sql"),
 ];
 /// Earlier ones left rows that SQLite had moved in their former pages; version 9 only where it was killed and stopped once more.
 const VERSION_WITHOUT_RESIDUE: u32 = 10;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
+use super::expiring::Tally;
 use super::filing::{Filing, Turn};
 use super::fresh::{Changes, Fresh};
 use super::values::{blob, int, uint};
@@ -37,6 +38,15 @@ impl Place {
             knock: row.get(4).unwrap_or_default(),
         })
     }
+}
+
+/// A place that is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// Its row in `envelopes`.
+    pub(super) envelope: i64,
+    /// Whether that is counted in `expiring`: it is unless the place stood in `fresh`.
+    pub(super) counted: bool,
 }
 
 /// The writer's: as the open transaction leaves them.
@@ -71,14 +81,15 @@ impl Places {
         self.next_envelope - 1
     }
 
-    pub(super) fn add(&mut self, connection: &Connection, mailbox: i64, place: &Place) -> Result<()> {
-        self.fresh.add(connection, mailbox, place)
+    pub(super) fn add(&mut self, connection: &Connection, mailbox: i64, place: &Place, expires_at: u64) -> Result<()> {
+        self.fresh.add(connection, mailbox, place, expires_at)
     }
 
-    /// Gives the row of `envelopes` that was there.
-    pub(super) fn remove(&mut self, connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<i64>> {
-        let fresh = self.fresh.remove(connection, (mailbox, seq))?.map(|place| place.envelope);
-        if fresh.is_some_and(|envelope| envelope > self.filing.through()) {
+    /// Gives what was there.
+    pub(super) fn remove(&mut self, connection: &Connection, mailbox: i64, seq: u64) -> Result<Option<Removed>> {
+        let fresh = self.fresh.remove(connection, (mailbox, seq))?;
+        let fresh = fresh.map(|(place, there)| Removed { envelope: place.envelope, counted: !there });
+        if fresh.is_some_and(|removed| removed.envelope > self.filing.through()) {
             return Ok(fresh);
         }
         let mut filed = connection.prepare_cached(
@@ -87,7 +98,7 @@ impl Places {
              RETURNING envelope",
         )?;
         let filed = filed.query_row([mailbox, int(seq)], |row| row.get(0)).optional()?;
-        Ok(fresh.or(filed))
+        Ok(fresh.or(filed.map(|envelope| Removed { envelope, counted: true })))
     }
 
     /// The places of a mailbox from after `after` up to `through`, by seq, one by one until `each` says that it is enough.
@@ -103,8 +114,8 @@ impl Places {
     }
 
     /// A transaction that added so many is about to be committed: files some, if that is due.
-    pub(super) fn step(&mut self, connection: &Connection, added: u64) -> Result<()> {
-        self.filing.step(connection, &self.fresh, added, self.committed_next - 1)
+    pub(super) fn step(&mut self, connection: &Connection, tally: &mut Tally, added: u64) -> Result<()> {
+        self.filing.step(connection, &self.fresh, tally, added, self.committed_next - 1)
     }
 
     /// The transaction was undone.
@@ -222,13 +233,14 @@ mod tests {
         connection: Connection,
         fresh: Arc<Fresh>,
         places: Places,
+        tally: Tally,
     }
 
     impl Bench {
         fn new() -> Self {
             let connection = database();
             let (places, fresh) = Places::load(&connection).expect("none");
-            Self { connection, fresh, places }
+            Self { connection, fresh, places, tally: Tally::default() }
         }
 
         /// As after a kill: from what is in the tables.
@@ -240,21 +252,40 @@ mod tests {
         fn add(&mut self, mailbox: i64, seq: u64) -> Place {
             let envelope = self.places.take_envelope();
             let place = Place { seq, envelope, tag: tag(mailbox, seq), bytes: 1_089, knock: seq.is_multiple_of(7) };
-            self.places.add(&self.connection, mailbox, &place).expect("a place");
+            self.places.add(&self.connection, mailbox, &place, hour(envelope) as u64).expect("a place");
             place
         }
 
         fn remove(&mut self, mailbox: i64, seq: u64) -> Option<i64> {
-            self.places.remove(&self.connection, mailbox, seq).expect("removed")
+            let removed = self.places.remove(&self.connection, mailbox, seq).expect("removed")?;
+            if removed.counted {
+                self.tally.remove(removed.envelope, hour(removed.envelope), 1_089);
+            }
+            Some(removed.envelope)
         }
 
         fn commit(&mut self, added: u64) {
-            self.places.step(&self.connection, added).expect("a step");
+            let mut tally = std::mem::take(&mut self.tally);
+            self.places.step(&self.connection, &mut tally, added).expect("a step");
+            tally.write(&self.connection).expect("counted");
             self.places.settle();
         }
 
         fn count(&self, table: &str) -> u64 {
             self.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| uint(row, 0)).expect("a number")
+        }
+
+        /// What should be in `expiring`.
+        fn counted(&self) -> Tally {
+            let mut select =
+                self.connection.prepare("SELECT envelope FROM filed WHERE envelope NOT IN (SELECT envelope FROM fresh)");
+            let select = select.as_mut().expect("a query");
+            let mut counted = Tally::default();
+            for envelope in select.query_map([], |row| row.get(0)).expect("rows") {
+                let envelope = envelope.expect("a row");
+                counted.add(envelope, hour(envelope), 1_089);
+            }
+            counted
         }
 
         /// In both tables.
@@ -281,6 +312,10 @@ mod tests {
 
     fn tag(mailbox: i64, seq: u64) -> [u8; 16] {
         [mailbox as u8 ^ seq as u8; 16]
+    }
+
+    fn hour(envelope: i64) -> i64 {
+        3_600 * (1 + envelope % 3)
     }
 
     fn note(seqs: &mut Vec<u64>, mailbox: i64, place: Place, max: usize) -> Result<bool> {
@@ -316,6 +351,11 @@ mod tests {
                 (passing, leaving) = (passing + u64::from(twice > 0), leaving + u64::from(twice > 0 && fresh < largest));
                 let gone: usize = removed.iter().map(Vec::len).sum();
                 assert_eq!(fresh + bench.count("filed") - twice, at - gone as u64);
+                assert_eq!(
+                    Tally::read(&bench.connection),
+                    Ok(bench.counted()),
+                    "all but what is fresh is counted, where it lies"
+                );
                 // In a pass or out of it; one that began anew has to get to its end before the next.
                 if commit % 450 == 0 {
                     bench.restart();
@@ -392,9 +432,10 @@ mod tests {
         let pages: i64 = bench.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
         bench.connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(())).expect("a full database");
         assert!(bench.remove(i64::MAX / 2, 7).is_some());
-        assert_eq!(bench.places.step(&bench.connection, 0), Ok(()));
+        let mut tally = Tally::default();
+        assert_eq!(bench.places.step(&bench.connection, &mut tally, 0), Ok(()));
         assert_eq!(bench.count("filed"), 0);
-        let refused = bench.places.step(&bench.connection, 64).expect_err("no room");
+        let refused = bench.places.step(&bench.connection, &mut tally, 64).expect_err("no room");
         assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
     }
 

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 use sha2::{Digest, Sha256};
 
-use super::places::{Place, Places};
+use super::places::Place;
 use super::values::{int, uint};
+use super::writer::Tx;
 use crate::protocol::DeviceId;
 use crate::store::NewEnvelope;
 
@@ -50,16 +51,28 @@ pub(super) fn insert(connection: &Connection, mailbox: i64, place: &Place, envel
     Ok(())
 }
 
-/// Removes a place with its row. Gives how many bytes the body had; nothing when there was no such row.
-pub(super) fn delete(connection: &Connection, places: &mut Places, mailbox: i64, seq: u64) -> Result<Option<u64>> {
-    let Some(row) = places.remove(connection, mailbox, seq)? else { return Ok(None) };
-    // A damaged place must not cost another envelope's row.
-    let mut delete = connection.prepare_cached(
+/// Removes a place with its row.
+pub(super) fn delete(tx: &mut Tx<'_>, mailbox: i64, seq: u64) -> Result<()> {
+    match tx.memory.places.remove(tx.connection, mailbox, seq)? {
+        Some(place) => delete_row(tx, place.envelope, mailbox, seq, place.counted),
+        None => Ok(()),
+    }
+}
+
+/// Removes a row, if it is the one that a place named: a damaged one must not cost another envelope's. `counted` in `expiring`.
+pub(super) fn delete_row(tx: &mut Tx<'_>, id: i64, mailbox: i64, seq: u64, counted: bool) -> Result<()> {
+    let mut delete = tx.connection.prepare_cached(
         "DELETE FROM envelopes
          WHERE id = ?1 AND mailbox = ?2 AND seq = ?3
-         RETURNING coalesce(length(body), 0)",
+         RETURNING expires_at, coalesce(length(body), 0)",
     )?;
-    delete.query_row([row, mailbox, int(seq)], |row| uint(row, 0)).optional()
+    let removed = delete.query_row([id, mailbox, int(seq)], |row| Ok((row.get(0)?, uint(row, 1)?))).optional()?;
+    let Some((expires_at, bytes)) = removed else { return Ok(()) };
+    if counted {
+        tx.effects.tally.remove(id, expires_at, bytes);
+    }
+    tx.effects.deleted = true;
+    Ok(())
 }
 
 /// SHA-256 cut to 8 bytes. The lengths of tag and wrap are fixed where they were written, and stand in front for where they

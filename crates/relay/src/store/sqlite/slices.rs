@@ -143,9 +143,7 @@ fn mailbox_slice(tx: &mut Tx<'_>, budget: &mut Budget) -> Result<bool> {
         if !budget.take() {
             return Ok(true);
         }
-        if let Some(bytes) = rows::delete(connection, &mut tx.memory.places, mailbox, seq)? {
-            tx.removed(1, bytes);
-        }
+        rows::delete(tx, mailbox, seq)?;
     }
     let mut stay = connection.prepare_cached(
         "UPDATE mailboxes

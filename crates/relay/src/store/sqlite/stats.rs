@@ -1,7 +1,7 @@
 //! Counting, and showing rows as they lie on disk.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
+use rusqlite::{Connection, Result as SqlResult};
 
 use super::values::{int, uint, uint_or_none};
 use super::{SqliteStore, ledger, open};
@@ -27,13 +27,8 @@ impl SqliteStore {
                  FROM relay",
             )?;
             (totals.damaged, totals.purged_at) = relay.query_row([], |row| Ok((uint(row, 0)?, uint_or_none(row, 1)?)))?;
-            let mut first = connection.prepare_cached(
-                "SELECT expires_at
-                 FROM envelopes
-                 ORDER BY expires_at
-                 LIMIT 1",
-            )?;
-            totals.first_expires_at = first.query_row([], |row| uint(row, 0)).optional()?.filter(|_| totals.envelopes > 0);
+            let mut first = connection.prepare_cached(FIRST)?;
+            totals.first_expires_at = first.query_row([], |row| uint_or_none(row, 0))?.filter(|_| totals.envelopes > 0);
             Ok(totals)
         })
         .await
@@ -43,8 +38,7 @@ impl SqliteStore {
         let file = self.file.clone();
         self.read(move |connection| {
             let (waiting, _) = waiting(connection)?;
-            let mut count = connection.prepare_cached(DUE)?;
-            let (envelopes, bytes) = count.query_row([int(cutoff)], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+            let (envelopes, bytes) = seen(connection, int(cutoff))?;
             Ok(PurgePreview { envelopes, bytes, waiting: waiting.max(envelopes), database_bytes: length(&file) })
         })
         .await
@@ -53,14 +47,8 @@ impl SqliteStore {
     pub(super) async fn most_expired(&self, cutoff: u64, least: u64) -> Result<bool> {
         self.read(move |connection| {
             let (waiting, _) = waiting(connection)?;
-            // The index alone, and no further than has to be known: with millions of rows these would be minutes at the start.
-            let mut count = connection.prepare_cached(
-                "SELECT count(*)
-                 FROM (SELECT 1 FROM envelopes WHERE expires_at <= ?1 LIMIT ?2)",
-            )?;
-            let half = waiting / 2;
-            let expired = count.query_row([int(cutoff), int(half + 1)], |row| uint(row, 0))?;
-            Ok(waiting > least && expired > half)
+            let (expired, _) = there(connection, int(cutoff))?;
+            Ok(waiting > least && expired > waiting / 2)
         })
         .await
     }
@@ -80,12 +68,22 @@ impl SqliteStore {
     }
 }
 
-/// Envelopes that wait, and the bytes of their bodies, by the counters.
+/// Envelopes that wait, and the bytes of their bodies.
 fn waiting(connection: &Connection) -> SqlResult<(u64, u64)> {
-    let pair = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| Ok((uint(row, 0)?, uint(row, 1)?)));
-    let (envelopes, bytes) = pair("SELECT envelopes, envelope_bytes FROM relay")?;
-    let left = pair(ENVELOPES_LEFT)?;
+    seen(connection, i64::MAX)
+}
+
+/// Of what expires up to a time that which somebody still sees.
+fn seen(connection: &Connection, through: i64) -> SqlResult<(u64, u64)> {
+    let mut left = connection.prepare_cached(ENVELOPES_LEFT)?;
+    let left = left.query_row([through], |row| Ok((uint(row, 0)?, uint(row, 1)?)))?;
+    let (envelopes, bytes) = there(connection, through)?;
     Ok((envelopes.saturating_sub(left.0), bytes.saturating_sub(left.1)))
+}
+
+/// Rows that expire up to a time, and the bytes of their bodies.
+fn there(connection: &Connection, through: i64) -> SqlResult<(u64, u64)> {
+    connection.prepare_cached(THERE)?.query_row([through], |row| Ok((uint(row, 0)?, uint(row, 1)?)))
 }
 
 fn table_rows(connection: &Connection, table: String, limit: u64) -> SqlResult<TableRows> {
@@ -120,11 +118,24 @@ fn length(file: &std::path::Path) -> u64 {
     std::fs::metadata(file).map_or(0, |there| there.len())
 }
 
-/// Envelopes that expire up to a time, and that somebody still sees.
-const DUE: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
-     FROM envelopes
-     JOIN mailboxes ON mailboxes.id = envelopes.mailbox
-     WHERE expires_at <= ?1 AND seq > coalesce(gone_through, 0)";
+const THERE: &str = "SELECT coalesce(sum(envelopes), 0), coalesce(sum(bytes), 0)
+     FROM (
+       SELECT envelopes, bytes
+       FROM expiring
+       WHERE expires_at <= ?1
+       UNION ALL
+       SELECT 1, bytes
+       FROM fresh
+       WHERE expires_at <= ?1
+     )";
+const FIRST: &str = "SELECT min(expires_at)
+     FROM (
+       SELECT min(expires_at) AS expires_at
+       FROM expiring
+       UNION ALL
+       SELECT min(expires_at)
+       FROM fresh
+     )";
 /// Rows that nobody sees any more and that wait for their slice. `CROSS JOIN` is SQLite's word for this order and no other: by itself
 /// it read all envelopes, and all of `fresh`, for the few that are looked for.
 const ENVELOPES_LEFT: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
@@ -139,7 +150,7 @@ const ENVELOPES_LEFT: &str = "SELECT count(*), coalesce(sum(length(body)), 0)
        CROSS JOIN fresh ON fresh.mailbox = mailboxes.id AND fresh.seq <= mailboxes.gone_through
        WHERE mailboxes.gone_through IS NOT NULL
      )
-     CROSS JOIN envelopes ON envelopes.id = envelope";
+     CROSS JOIN envelopes ON envelopes.id = envelope AND expires_at <= ?1";
 const TOKENS_LEFT: &str = "SELECT count(*)
      FROM accounts
      JOIN tokens ON tokens.account = accounts.id
@@ -155,9 +166,11 @@ mod tests {
     /// These are asked before and after every purge: neither may read what merely waits.
     #[test]
     fn what_is_due_and_what_is_left_behind_are_counted_without_reading_all_that_waits() {
-        let tables = ["envelopes", "filed", "fresh", "tokens"];
-        assert_no_scan(DUE, &[0], &tables);
-        assert_no_scan(ENVELOPES_LEFT, &[], &tables);
-        assert_no_scan(TOKENS_LEFT, &[], &tables);
+        let tables = ["envelopes", "filed", "tokens"];
+        assert_no_scan(ENVELOPES_LEFT, &[0], &[&tables[..], &["fresh"]].concat());
+        for asked in [THERE, FIRST, TOKENS_LEFT] {
+            assert_no_scan(asked, &vec![0; asked.matches('?').count().min(1)], &tables);
+        }
+        assert_no_scan(THERE, &[0], &["expiring"]);
     }
 }

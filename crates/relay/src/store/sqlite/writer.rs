@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::expiring::Tally;
 use super::fate::{Fate, Fault};
 use super::log::Log;
 use super::memory::Memory;
@@ -45,9 +46,8 @@ pub(super) struct Effects {
     pub(super) adds: bool,
     /// Places added.
     pub(super) placed: u64,
-    /// Rows of envelopes added, less those removed, and their bodies' bytes.
-    pub(super) envelopes: i64,
-    pub(super) bytes: i64,
+    /// What changes in `expiring`.
+    pub(super) tally: Tally,
     /// Content was deleted, so the log is to be truncated soon.
     pub(super) deleted: bool,
     /// Free pages to give back to the file system.
@@ -287,14 +287,8 @@ impl Writer {
             done = batch.jobs.len();
             self.queue.join(batch);
         }
-        if effects.envelopes != 0 || effects.bytes != 0 {
-            let mut count = connection.prepare_cached(
-                "UPDATE relay
-                 SET envelopes = envelopes + ?1, envelope_bytes = envelope_bytes + ?2",
-            )?;
-            count.execute([effects.envelopes, effects.bytes])?;
-        }
-        self.memory.places.step(connection, effects.placed)?;
+        self.memory.places.step(connection, &mut effects.tally, effects.placed)?;
+        effects.tally.write(connection)?;
         if effects.adds && open::pages_in_use(connection)? > self.pages_max {
             return Err(full());
         }
@@ -305,7 +299,7 @@ impl Writer {
             connection.pragma(None, "incremental_vacuum", int(pages), |_| Ok(()))?;
         }
         #[cfg(feature = "sabotage")]
-        if effects.envelopes > 0 && crate::sabotage::on("answer_before_commit") {
+        if effects.placed > 0 && crate::sabotage::on("answer_before_commit") {
             batch.jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
@@ -343,13 +337,6 @@ impl Tx<'_> {
     /// Whether what `routes` said as of a generation is so in this transaction.
     pub(super) fn routes_are_of(&self, generation: u64) -> bool {
         self.generation == generation && self.effects.accounts.is_empty() && self.effects.tokens.is_empty()
-    }
-
-    /// Notes that rows of envelopes were removed, with so many bytes of bodies.
-    pub(super) fn removed(&mut self, envelopes: u64, bytes: u64) {
-        self.effects.envelopes -= int(envelopes);
-        self.effects.bytes -= int(bytes);
-        self.effects.deleted |= envelopes > 0;
     }
 }
 
