@@ -66,6 +66,13 @@ async fn what_a_killed_or_an_older_relay_left_of_moved_rows_is_cleared_at_the_st
         if older {
             let columns = ["uncleared_from", "filing_through"];
             let back = columns.map(|column| format!("ALTER TABLE relay DROP COLUMN {column};")).concat();
+            let back = format!(
+                "{back}
+                 ALTER TABLE relay ADD COLUMN envelopes INTEGER NOT NULL DEFAULT 0;
+                 ALTER TABLE relay ADD COLUMN envelope_bytes INTEGER NOT NULL DEFAULT 0;
+                 DROP TABLE expiring;
+                 CREATE INDEX envelopes_expires_at ON envelopes (expires_at);"
+            );
             left.execute_batch(&format!("{back} PRAGMA user_version=8; PRAGMA wal_checkpoint(TRUNCATE);"))
                 .expect("the SQL runs");
         }
