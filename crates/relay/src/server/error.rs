@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
+use crate::service::Error;
+use crate::store::StoreError;
 use crate::store::sqlite::{OpenError, OpenErrorKind};
 
 /// Why a relay cannot be opened or run.
@@ -40,8 +42,8 @@ pub enum ServerError {
     #[error("{0}")]
     Configuration(String),
     /// The relay itself.
-    #[error("the relay cannot start: {0}")]
-    Relay(#[from] crate::service::Error),
+    #[error("the relay cannot start")]
+    Relay(#[from] Error),
     /// Something of the system's.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -64,6 +66,7 @@ impl ServerError {
             }
             Self::Listen { .. } => "choose another address with `--listen ADDRESS:PORT` or `--listen unix:PATH`".into(),
             Self::Configuration(_) => "`restante config check` says more".into(),
+            Self::Relay(Error::Store(StoreError::Full)) => "make room on the disk; nothing is lost".into(),
             Self::Relay(_) | Self::Io(_) => return None,
         })
     }
@@ -71,7 +74,7 @@ impl ServerError {
     /// The process's exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Running(_) => 75,
+            Self::Running(_) | Self::Relay(Error::Store(StoreError::Full | StoreError::Busy)) => 75,
             Self::Database(error) => match error.kind() {
                 OpenErrorKind::Foreign
                 | OpenErrorKind::Newer
@@ -92,5 +95,19 @@ impl ServerError {
             Self::Configuration(_) => 78,
             Self::Listen { .. } | Self::Relay(_) | Self::Io(_) => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The database may open, by room that its log gives free, and the first thing that is written find none.
+    #[test]
+    fn a_start_without_room_passes_like_any_other() {
+        let error = ServerError::from(Error::from(StoreError::Full));
+        assert_eq!(error.exit_code(), 75);
+        assert!(error.hint().is_some_and(|hint| hint.contains("make room")));
+        assert_eq!(ServerError::from(Error::from(StoreError::Closing)).exit_code(), 1);
     }
 }
