@@ -9,12 +9,13 @@ CREATE TABLE expiring (
   PRIMARY KEY (expires_at, block)
 ) STRICT, WITHOUT ROWID;
 
+-- One by one, since to group millions of rows SQLite would hold them in memory.
 INSERT INTO expiring (expires_at, block, envelopes, bytes)
-SELECT expires_at, id / 64, count(*), coalesce(sum(length(body)), 0)
+SELECT expires_at, id / 64, 1, coalesce(length(body), 0)
 FROM envelopes
 WHERE NOT EXISTS (SELECT 1 FROM fresh WHERE fresh.envelope = envelopes.id)
-GROUP BY expires_at, id / 64
-ORDER BY expires_at, id / 64;
+ORDER BY id
+ON CONFLICT DO UPDATE SET envelopes = envelopes + 1, bytes = bytes + excluded.bytes;
 
 DROP INDEX envelopes_expires_at;
 
