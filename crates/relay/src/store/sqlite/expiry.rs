@@ -135,6 +135,7 @@ fn read_part(connection: &Connection, after: After, cutoff: u64, blocks_max: usi
     let mut blocks = connection.prepare_cached(BLOCKS)?;
     let blocks = blocks.query_map([after.0, after.1, int(cutoff), blocks_max as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let blocks = blocks.collect::<Result<Vec<(i64, i64)>>>()?;
+    let next = blocks.last().copied().filter(|_| blocks.len() == blocks_max);
     let (mut due, mut select) = (Vec::new(), connection.prepare_cached(OF_A_BLOCK)?);
     for (expires_at, block) in &blocks {
         let (from, to) = expiring::envelopes_of(*block);
@@ -142,7 +143,13 @@ fn read_part(connection: &Connection, after: After, cutoff: u64, blocks_max: usi
             due.push(found?);
         }
     }
-    Ok((due, blocks.last().copied().filter(|_| blocks.len() == blocks_max)))
+    if next.is_none() {
+        let mut select = connection.prepare_cached(LOST)?;
+        for found in select.query_and_then([int(cutoff), LOST_MAX], Due::read)? {
+            due.push(found?);
+        }
+    }
+    Ok((due, next))
 }
 
 /// From here on nobody sees it; whoever it was for is told of a gap.
@@ -195,6 +202,16 @@ const BLOCKS: &str = "SELECT expires_at, block
 const OF_A_BLOCK: &str = "SELECT id, mailbox, seq, expires_at, coalesce(length(body), 0)
      FROM envelopes
      WHERE id >= ?1 AND id < ?2 AND expires_at = ?3";
+/// What neither table knows of, in a damaged file: it is older than all that they do, and goes a week later at the most.
+const LOST: &str = "SELECT id, mailbox, seq, expires_at, coalesce(length(body), 0)
+     FROM envelopes
+     WHERE id < min(
+         coalesce((SELECT min(block) * 64 FROM expiring), 9223372036854775807),
+         coalesce((SELECT min(envelope) FROM fresh), 9223372036854775807))
+       AND expires_at <= ?1
+     LIMIT ?2";
+/// Of those in a list: the next purge takes the rest.
+const LOST_MAX: i64 = 8_192;
 /// Envelopes in a list: 22 MiB of memory (twice that for a moment), and enough that those of a million mailboxes share pages of places.
 const DUE_MAX: usize = 524_288;
 /// Blocks of them listed at once: some 10 MiB to read.
@@ -211,8 +228,31 @@ mod tests {
     fn what_is_due_is_listed_in_parts_without_looking_at_what_is_not() {
         let plan = steps(BLOCKS, &[5, 1, 9, 4]);
         assert_eq!(plan, ["SEARCH expiring USING PRIMARY KEY ((expires_at,block)>(?,?) AND expires_at<?)"]);
+        let plan = steps(LOST, &[5, 9]);
+        assert!(plan[0].starts_with("SEARCH envelopes USING INTEGER PRIMARY KEY (rowid<?)"), "{plan:?}");
         let plan = steps(OF_A_BLOCK, &[64, 128, 5]);
         assert_eq!(plan, ["SEARCH envelopes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_damaged_file_does_not_count_is_found_once_it_is_the_oldest() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = SqliteStore::open(Settings::new(dir.path())).expect("it opens");
+        // The first and the last hundred are not counted, and the first fifty have expired, as have the last hundred.
+        let fill = "WITH RECURSIVE numbers (n) AS (SELECT 64 UNION ALL SELECT n + 1 FROM numbers WHERE n < 363)
+                    INSERT INTO envelopes SELECT n, 1, n, CASE WHEN n < 114 OR n > 263 THEN 1 ELSE 3 END, x'', x'', x'' FROM numbers;
+                    INSERT INTO expiring VALUES (3, 3, 64, 0);
+                    INSERT INTO fresh SELECT id, mailbox, seq, zeroblob(16), 0, 0, expires_at FROM envelopes WHERE id BETWEEN 256 AND 263";
+        assert_eq!(store.write(Lane::Urgent, 0, |tx| tx.connection.execute_batch(fill)).await, Ok(()));
+        let listed = async |store: &SqliteStore, cutoff| {
+            let plan = Plan::list(store, cutoff, 1_000, 128).await.expect("a list");
+            plan.by_mailbox.iter().map(|due| due.id).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(&store, 0).await, [0; 0]);
+        assert_eq!(listed(&store, 1).await, (64..114).collect::<Vec<_>>());
+        let end = "DELETE FROM expiring; DELETE FROM fresh;";
+        assert_eq!(store.write(Lane::Urgent, 0, move |tx| tx.connection.execute_batch(end)).await, Ok(()));
+        assert_eq!(listed(&store, 1).await, (64..114).chain(264..364).collect::<Vec<_>>());
     }
 
     #[tokio::test]
