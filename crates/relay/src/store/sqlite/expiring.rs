@@ -1,6 +1,6 @@
 //! How much expires when, and where it lies: the table `expiring`, in the place of an index over `envelopes.expires_at`.
 //!
-//! An index has a row for each envelope, and costs each commit a page, for a question that is asked once an hour. Here neighbours
+//! An index has a row for each envelope, and costs each commit a page, for a question that is asked every five minutes. Here neighbours
 //! share a row. It is written when their places leave `fresh`, so what is acknowledged soon never gets here; and of what has its
 //! place there this table says nothing: who counts or lists asks both.
 
@@ -90,4 +90,4 @@ pub(super) fn envelopes_of(block: i64) -> (i64, i64) {
 }
 
 /// Neighbours that are counted together; upgrades speak of it, too. Of 1 KiB bodies they are some nine pages.
-const BLOCK: i64 = 64;
+pub(super) const BLOCK: i64 = 64;

@@ -145,7 +145,7 @@ fn read_part(connection: &Connection, after: After, cutoff: u64, blocks_max: usi
     }
     if next.is_none() {
         let mut select = connection.prepare_cached(LOST)?;
-        for found in select.query_and_then([int(cutoff), LOST_MAX], Due::read)? {
+        for found in select.query_and_then([int(cutoff), LOST_MAX, expiring::BLOCK], Due::read)? {
             due.push(found?);
         }
     }
@@ -202,11 +202,11 @@ const BLOCKS: &str = "SELECT expires_at, block
 const OF_A_BLOCK: &str = "SELECT id, mailbox, seq, expires_at, coalesce(length(body), 0)
      FROM envelopes
      WHERE id >= ?1 AND id < ?2 AND expires_at = ?3";
-/// What neither table knows of, in a damaged file: it is older than all that they do, and goes a week later at the most.
+/// What neither table knows of, in a damaged file: found once it is older than all that they do, a retention later at the most.
 const LOST: &str = "SELECT id, mailbox, seq, expires_at, coalesce(length(body), 0)
      FROM envelopes
      WHERE id < min(
-         coalesce((SELECT min(block) * 64 FROM expiring), 9223372036854775807),
+         coalesce((SELECT min(block) * ?3 FROM expiring), 9223372036854775807),
          coalesce((SELECT min(envelope) FROM fresh), 9223372036854775807))
        AND expires_at <= ?1
      LIMIT ?2";
@@ -228,7 +228,7 @@ mod tests {
     fn what_is_due_is_listed_in_parts_without_looking_at_what_is_not() {
         let plan = steps(BLOCKS, &[5, 1, 9, 4]);
         assert_eq!(plan, ["SEARCH expiring USING PRIMARY KEY ((expires_at,block)>(?,?) AND expires_at<?)"]);
-        let plan = steps(LOST, &[5, 9]);
+        let plan = steps(LOST, &[5, 9, expiring::BLOCK]);
         assert!(plan[0].starts_with("SEARCH envelopes USING INTEGER PRIMARY KEY (rowid<?)"), "{plan:?}");
         let plan = steps(OF_A_BLOCK, &[64, 128, 5]);
         assert_eq!(plan, ["SEARCH envelopes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]);
