@@ -4,12 +4,14 @@
 //! It is the only one who writes, so what it loaded stays true until a batch fails; then what the batch touched is dropped
 //! and loaded again. Which token an envelope came by is known here alone, and forgotten with the process.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 
 use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Settings;
+use super::contents::{Contents, Held};
 use super::places::{Place, Places};
 use super::values::{int, uint};
 use crate::protocol::TokenHash;
@@ -50,22 +52,11 @@ pub(super) struct Mailbox {
     /// Bytes of what is no knock.
     bytes: u64,
     knocks: u64,
-    waiting: BTreeMap<u64, Held>,
-    tags: HashSet<Tag>,
+    contents: Contents,
     shares: HashMap<ShareName, Share>,
     /// The highest seq of the gap not yet acknowledged; 0 when there is none.
     pub(super) gap_through: u64,
     counted: usize,
-}
-
-/// One envelope that waits.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Held {
-    pub(super) tag: Tag,
-    pub(super) bytes: u64,
-    /// It came by a knock token, and has no place in the mailbox's own limits.
-    knock: bool,
-    share: Option<ShareName>,
 }
 
 #[derive(Default)]
@@ -132,7 +123,8 @@ impl Memory {
         for id in std::mem::take(&mut self.touched) {
             if let Some(mailbox) = self.mailboxes.peek_mut(&id) {
                 self.held -= mailbox.counted;
-                mailbox.counted = 1 + mailbox.waiting.len();
+                mailbox.contents.trim();
+                mailbox.counted = 1 + mailbox.contents.len();
                 self.held += mailbox.counted;
             }
         }
@@ -158,35 +150,34 @@ impl Mailbox {
             reserved: next_seq,
             bytes: 0,
             knocks: 0,
-            waiting: BTreeMap::new(),
-            tags: HashSet::new(),
+            contents: Contents::default(),
             shares: HashMap::new(),
             gap_through,
             counted: 0,
         };
         places.walk(connection, id, gone_through, SEQ_END, |place| {
             let Place { seq, tag, bytes, knock, .. } = place;
-            mailbox.hold(seq, Held { tag, bytes, knock, share: None });
+            mailbox.hold(Held { seq, tag, bytes: bytes as u32, knock, share: None });
             Ok(true)
         })?;
-        let waiting_next = mailbox.waiting.last_key_value().map_or(0, |(seq, _)| seq + 1);
+        let waiting_next = mailbox.contents.last_seq().map_or(0, |seq| seq + 1);
         mailbox.next_seq = next_seq.max(waiting_next);
         #[cfg(feature = "sabotage")]
         if crate::sabotage::on("seq_reused") {
-            mailbox.next_seq = mailbox.waiting.last_key_value().map_or(1, |(seq, _)| seq + 1);
+            mailbox.next_seq = mailbox.contents.last_seq().map_or(1, |seq| seq + 1);
         }
         Ok(mailbox)
     }
 
     /// Whether an envelope with this tag waits.
     pub(super) fn waits(&self, tag: &Tag) -> bool {
-        self.tags.contains(tag)
+        self.contents.has(tag)
     }
 
     /// Whether one more envelope fits: within the mailbox's limits, within what its token may hold (`envelopes_max`), and so
     /// that the token then holds no more than is still free.
     pub(super) fn has_room(&self, token: &TokenHash, bytes: u64, envelopes_max: Option<u64>, limits: MailboxLimits) -> bool {
-        let (count, total) = (self.waiting.len() as u64 - self.knocks + 1, self.bytes + bytes);
+        let (count, total) = (self.contents.len() as u64 - self.knocks + 1, self.bytes + bytes);
         if count > limits.envelopes_max || total > limits.bytes_max {
             return false;
         }
@@ -235,24 +226,24 @@ impl Mailbox {
         let share = self.shares.entry(name).or_default();
         share.envelopes += 1;
         share.bytes += bytes;
-        self.hold(seq, Held { tag, bytes, knock, share: Some(name) });
+        self.hold(Held { seq, tag, bytes: bytes as u32, knock, share: Some(name.0) });
     }
 
     /// An envelope is gone; gives what was known of it.
     pub(super) fn remove(&mut self, seq: u64) -> Option<Held> {
-        let held = self.waiting.remove(&seq)?;
+        let held = self.contents.remove(seq)?;
+        let bytes = u64::from(held.bytes);
         match held.knock {
             true => self.knocks -= 1,
-            false => self.bytes -= held.bytes,
+            false => self.bytes -= bytes,
         }
-        self.tags.remove(&held.tag);
-        if let Some(key) = held.share
-            && let Some(share) = self.shares.get_mut(&key)
+        if let Some(token) = held.share
+            && let Some(share) = self.shares.get_mut(&(token, held.knock))
         {
             share.envelopes -= 1;
-            share.bytes -= held.bytes;
+            share.bytes -= bytes;
             if share.envelopes == 0 {
-                self.shares.remove(&key);
+                self.shares.remove(&(token, held.knock));
             }
         }
         Some(held)
@@ -266,16 +257,15 @@ impl Mailbox {
 
     /// The seqs that wait, up to and including `through`.
     pub(super) fn seqs_through(&self, through: u64) -> Vec<u64> {
-        self.waiting.range(..=through).map(|(seq, _)| *seq).collect()
+        self.contents.seqs_through(through)
     }
 
-    fn hold(&mut self, seq: u64, held: Held) {
+    fn hold(&mut self, held: Held) {
         match held.knock {
             true => self.knocks += 1,
-            false => self.bytes += held.bytes,
+            false => self.bytes += u64::from(held.bytes),
         }
-        self.tags.insert(held.tag);
-        self.waiting.insert(seq, held);
+        self.contents.add(held);
     }
 }
 
@@ -318,12 +308,12 @@ impl Repeats {
 }
 
 /// The head of a token's hash, and whether it is of its knocks: a hash that expired may come back as a token of another kind.
-type ShareName = (u64, bool);
+type ShareName = (NonZeroU64, bool);
 
 /// Hashes are uniform, and only an account's own tokens can meet in its mailboxes.
 fn share_of(token: &TokenHash, knock: bool) -> ShareName {
     let (head, _) = token.as_bytes().split_first_chunk::<8>().expect("a hash has 32 bytes");
-    (u64::from_be_bytes(*head), knock)
+    (NonZeroU64::MIN | u64::from_be_bytes(*head), knock)
 }
 
 /// Seqs reserved by one update of a mailbox's row; as many are skipped when the writer's memory of it is lost, at most.

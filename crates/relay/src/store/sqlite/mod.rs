@@ -6,6 +6,7 @@
 
 mod accounts;
 mod check;
+mod contents;
 mod entries;
 mod envelopes;
 mod expiring;
@@ -81,7 +82,7 @@ pub struct Settings {
     pub readers: u32,
     /// Writes that wait, of each of the two kinds; beyond, they are refused as busy.
     pub queue_max: usize,
-    /// Mailboxes and waiting envelopes whose state the writer keeps in memory, some 250 bytes each. Where those that are written to
+    /// Mailboxes and waiting envelopes whose state the writer keeps in memory, some 100 bytes each. Where those that are written to
     /// have more together, nearly every batch loads a whole mailbox again.
     pub mailbox_cache_max: usize,
     /// Tokens, and accounts, whose routes are kept in memory.
@@ -110,7 +111,7 @@ impl Settings {
             disk_bytes_max: 16 << 30,
             readers: 4,
             queue_max: 1_024,
-            mailbox_cache_max: 393_216,
+            mailbox_cache_max: 786_432,
             route_cache_max: 65_536,
             mailbox_envelopes_max: 10_000,
             mailbox_bytes_max: 64 << 20,
