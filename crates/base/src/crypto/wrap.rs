@@ -28,7 +28,8 @@ pub use super::seal::NotOpened;
 pub struct WrapKey {
     /// The encapsulated key, stored with each envelope.
     pub enc: [u8; 32],
-    cipher: Aes256Gcm,
+    /// Set up anew for each envelope: that takes a thousand bytes and little time, and a relay keeps many keys.
+    key: Zeroizing<[u8; 32]>,
 }
 
 impl WrapKey {
@@ -40,12 +41,13 @@ impl WrapKey {
         let mut exported = Zeroizing::new([0; 32]);
         sender.export(context, exported.as_mut()).map_err(|_| NotOpened)?;
         let enc = enc.to_bytes().as_slice().try_into().map_err(|_| NotOpened)?;
-        Ok(Self { enc, cipher: Aes256Gcm::new((&*exported).into()) })
+        Ok(Self { enc, key: exported })
     }
 
     /// Ciphertext and tag: 16 bytes longer than the plaintext. The nonce is random and used once.
     pub fn wrap(&self, nonce: &[u8; 12], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
-        self.cipher.encrypt(&Nonce::from(*nonce), Payload { msg: plaintext, aad }).expect("AES-GCM encrypts a few KiB")
+        let cipher = Aes256Gcm::new((&*self.key).into());
+        cipher.encrypt(&Nonce::from(*nonce), Payload { msg: plaintext, aad }).expect("AES-GCM encrypts a few KiB")
     }
 }
 

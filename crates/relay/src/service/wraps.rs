@@ -60,11 +60,16 @@ impl Wraps {
     }
 
     fn enter(&self, began: u64) {
-        let mut hour = self.lock();
-        if hour.began != began {
+        let over = {
+            let mut hour = self.lock();
+            if hour.began == began {
+                return;
+            }
             hour.began = began;
-            hour.keys.clear();
-        }
+            std::mem::replace(&mut hour.keys, LruCache::new(WRAP_KEYS_MAX))
+        };
+        // Outside the lock: they may be many.
+        drop(over);
     }
 
     /// None for a sealing key of small order, which no list that was accepted holds.
@@ -87,5 +92,29 @@ impl Wraps {
     }
 }
 
-/// Keys at once, about 1 KiB each; a device beyond that costs an agreement more.
-const WRAP_KEYS_MAX: NonZeroUsize = NonZeroUsize::new(32_768).expect("not zero");
+/// Keys at once, some 200 bytes each; a device beyond that costs an agreement more.
+const WRAP_KEYS_MAX: NonZeroUsize = NonZeroUsize::new(131_072).expect("not zero");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::exchange::KeyPair;
+
+    #[test]
+    fn a_key_is_for_a_device_and_an_hour_and_is_forgotten_with_either() {
+        let (wraps, sealing_key) = (Wraps::default(), SealingKey(KeyPair::generate().public()));
+        let (first, second) = (DeviceId([1; 32]), DeviceId([2; 32]));
+        let key = |device, began| wraps.key(device, &sealing_key, began).expect("a good sealing key").enc;
+        let known = || wraps.lock().keys.len();
+        let (of_first, of_second) = (key(&first, 3_600), key(&second, 3_600));
+        assert_eq!((key(&first, 3_600), key(&second, 3_600), known()), (of_first, of_second, 2));
+        wraps.forget(&[first]);
+        assert_eq!(known(), 1);
+        assert_ne!(key(&first, 3_600), of_first);
+        assert_eq!(key(&second, 3_600), of_second);
+        wraps.enter(7_200);
+        assert_eq!(known(), 0);
+        assert_ne!(key(&second, 7_200), of_second);
+        assert_eq!(size_of::<WrapKey>(), 64, "many are kept, so none keeps a cipher");
+    }
+}
