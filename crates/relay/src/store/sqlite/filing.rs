@@ -86,18 +86,18 @@ impl Filing {
     }
 
     /// It was committed; says whether a pass began or ended with it.
-    pub(super) fn settle(&mut self) -> Option<Turn> {
+    pub(super) fn settle(&mut self) -> Option<Stage> {
         let before = std::mem::replace(&mut self.committed, self.pass);
         match (before, self.pass) {
-            (None, Some(_)) => Some(Turn::Begun),
-            (Some(_), None) => Some(Turn::Over),
+            (None, Some(_)) => Some(Stage::Begun),
+            (Some(_), None) => Some(Stage::Over),
             _ => None,
         }
     }
 }
 
 /// Of a pass.
-pub(super) enum Turn {
+pub(super) enum Stage {
     Begun,
     Over,
 }

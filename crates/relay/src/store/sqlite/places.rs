@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::expiring::Tally;
-use super::filing::{Filing, Turn};
+use super::filing::{Filing, Stage};
 use super::fresh::{Changes, Fresh};
 use super::values::{blob, int, uint};
 use crate::protocol::envelopes::SEQ_END;
@@ -128,8 +128,8 @@ impl Places {
     pub(super) fn settle(&mut self) {
         self.committed_next = self.next_envelope;
         match self.filing.settle() {
-            Some(Turn::Begun) => self.fresh.begin_pass(),
-            Some(Turn::Over) => self.fresh.end_pass(),
+            Some(Stage::Begun) => self.fresh.begin_pass(),
+            Some(Stage::Over) => self.fresh.end_pass(),
             None => {}
         }
         self.fresh.settle();
