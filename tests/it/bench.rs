@@ -75,7 +75,10 @@ fn everything_that_is_accepted_arrives_and_is_counted() {
 
     figures(of("filled"), &["filled_in", "disk_per_envelope", "ready", "resident_at_rest", "resident_after_load"]);
     figures(of("filled"), &["empty_sends", "sends", "send_ratio", "empty_received", "received", "receive_ratio"]);
-    figures(of("filled"), &["received_from_quiet_mailboxes", "p99_without_purge", "p99_beside_purge", "purge_p99_ratio"]);
+    figures(
+        of("filled"),
+        &["received_from_quiet_mailboxes", "received_beside_purge", "p99_without_purge", "p99_beside_purge", "purge_p99_ratio"],
+    );
     figures(of("filled"), &["database_before_purge", "database_after_purge", "free_after_purge"]);
     assert_eq!((count(of("filled"), "waiting"), count(of("filled"), "mailboxes")), (400, 40));
     // Of ten in each mailbox one expires first; the 8 busiest and 3 others have had theirs.

@@ -251,7 +251,7 @@ pub(super) struct Online {
     pub(super) session: SessionToken,
 }
 
-/// Logs every device in, in any order.
+/// Logs every device in, and gives them in their order.
 pub(super) async fn log_in(at: &Address, devices: &[Arc<Device>]) -> anyhow::Result<Vec<Online>> {
     let numbers = Numbers::up_to(devices.len());
     let devices: Arc<[Arc<Device>]> = devices.into();
@@ -263,12 +263,14 @@ pub(super) async fn log_in(at: &Address, devices: &[Arc<Device>]) -> anyhow::Res
             for number in numbers {
                 let device = Arc::clone(&devices[number]);
                 let session = device.login(&mut relay, &at).await.context("a device cannot log in")?;
-                online.push(Online { device, session });
+                online.push((number, Online { device, session }));
             }
             Ok(online)
         }
     });
-    Ok(online.await?.into_iter().flatten().collect())
+    let mut online: Vec<(usize, Online)> = online.await?.into_iter().flatten().collect();
+    online.sort_unstable_by_key(|(number, _)| *number);
+    Ok(online.into_iter().map(|(_, online)| online).collect())
 }
 
 /// The list that every account registers.

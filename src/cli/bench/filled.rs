@@ -11,7 +11,7 @@ use super::device::{Addressee, Device, Online, log_in, register};
 use super::figures::{Bound, Section};
 use super::fill::{Filled, SOON_SECS, fill};
 use super::http::Connection;
-use super::load::{Recipients, Sent, drain, drive};
+use super::load::{Received, Recipients, Sent, drain, drive, keep_empty};
 use super::pace::pace;
 use super::relay::{Plan, Relay};
 use crate::admin::{self, PurgeRequest, Target};
@@ -23,8 +23,9 @@ use crate::protocol::time::WEEK;
 struct Full {
     relay: Relay,
     recipients: Recipients,
-    /// The busiest devices, as many as there are connections.
-    busiest: Vec<Online>,
+    /// The busiest devices, by rank.
+    busiest: Arc<[Online]>,
+    connections: usize,
     /// Some of those that hardly anybody sends to.
     quiet: Vec<Online>,
     filled: Filled,
@@ -75,14 +76,15 @@ async fn start(plan: &Plan, envelopes: u64, mailboxes: usize, section: &mut Sect
     // Neighbours in rank are none in the file.
     let number = |rank: usize| (rank as u64 * SCATTER % mailboxes as u64) as usize;
     let ranked: Arc<[Addressee]> = (0..mailboxes).map(|rank| filled.addressees[number(rank)].clone()).collect();
-    let busy = plan.connections.min(mailboxes);
+    let connections = plan.connections.min(mailboxes);
+    let busy = BUSIEST.min(mailboxes / 10).max(connections);
     let devices = |ranks: std::ops::Range<usize>| -> Vec<Arc<Device>> {
         ranks.map(|rank| Arc::new(filled.device(number(rank)))).collect()
     };
-    let busiest = log_in(&relay.at, &devices(0..busy)).await?;
+    let busiest = log_in(&relay.at, &devices(0..busy)).await?.into();
     let quiet = log_in(&relay.at, &devices(mailboxes - QUIET.min((mailboxes - busy) / 10)..mailboxes)).await?;
     let recipients = Recipients::zipf(&relay.at, ranked);
-    Ok(Full { relay, recipients, busiest, quiet, filled, change: 0 })
+    Ok(Full { relay, recipients, busiest, connections, quiet, filled, change: 0 })
 }
 
 impl Full {
@@ -92,13 +94,13 @@ impl Full {
         let devices = register(&empty.at, Recipients::needed(plan)).await?;
         let online = log_in(&empty.at, &devices).await?;
         let recipients = Recipients::fixed(&empty.at, &devices, plan.connections);
+        let busiest = &self.busiest[..self.connections];
         for round in 1..=plan.rounds {
             output::say(&format!("filled: round {round} of {}", plan.rounds));
             let (mut rates, mut received) = ([0.0; 2], [0.0; 2]);
             for turn in 0..2 {
                 let at = (round + turn) % 2;
-                let (relay, to, mailboxes) =
-                    [(&empty, &recipients, &online), (&self.relay, &self.recipients, &self.busiest)][at];
+                let (relay, to, mailboxes) = [(&empty, &recipients, &online[..]), (&self.relay, &self.recipients, busiest)][at];
                 let sent = drive(plan, &relay.at, to).await?;
                 let got = drain(plan, &relay.at, mailboxes).await?;
                 section.must_not(sent.fault());
@@ -106,7 +108,7 @@ impl Full {
                 (rates[at], received[at]) = (sent.rate(), got.rate());
                 if at == 1 {
                     self.change += sent.accepted as i64 - got.removed as i64;
-                    (0..self.busiest.len()).for_each(|rank| self.recipients.emptied(rank));
+                    (0..busiest.len()).for_each(|rank| self.recipients.emptied(rank));
                 } else {
                     recipients.all_emptied();
                 }
@@ -124,12 +126,12 @@ impl Full {
         Ok(())
     }
 
-    /// Paced sends, beside a purge of what expires first, and by themselves before and after it.
+    /// Paced sends, beside a purge of what expires first, and by themselves before and after it; the busiest receive all the while.
     async fn purged(&mut self, plan: &Plan, section: &mut Section) -> anyhow::Result<()> {
         output::say(&format!("filled: purging {} beside sends", self.filled.soon));
-        let peak = drive(plan, &self.relay.at, &self.recipients).await?;
-        let half = peak.rate() / 2.0;
-        let calm = self.paced(plan, half, Duration::from_secs(plan.seconds)).await?;
+        let peak = self.beside_reading(drive(plan, &self.relay.at, &self.recipients)).await?;
+        let half = peak.0.rate() / 2.0;
+        let calm = self.paced(half, lasting(Duration::from_secs(plan.seconds))).await?;
 
         let done = Arc::new(AtomicBool::new(false));
         let (seen, socket) = (Arc::clone(&done), self.relay.data()?.join(admin::SOCKET));
@@ -142,21 +144,21 @@ impl Full {
             done.store(true, Ordering::Relaxed);
             (report, began.elapsed())
         };
-        let more = move |passed| !seen.load(Ordering::Relaxed) || passed < LOOK;
-        let sends = pace(&self.relay.at, &self.recipients, plan.connections, half, more);
-        let ((report, took), sent) = tokio::join!(purge, sends);
-        let (report, mut beside) = (report?, sent?.sent);
+        let sends = self.paced(half, move |passed| !seen.load(Ordering::Relaxed) || passed < LOOK);
+        let ((report, took), beside) = tokio::join!(purge, sends);
+        let (report, (mut beside, received)) = (report?, beside?);
         let free = target.stats().await?.totals.free_bytes;
         output::say("filled: the same sends without a purge, for as long");
-        let later = self.paced(plan, half, took.saturating_sub(Duration::from_secs(plan.seconds))).await?;
-        for sent in [&peak, &calm, &beside, &later] {
+        let later = self.paced(half, lasting(took.saturating_sub(Duration::from_secs(plan.seconds)))).await?;
+        for (sent, received) in [(&peak.0, &peak.1), (&calm.0, &calm.1), (&beside, &received), (&later.0, &later.1)] {
             section.must_not(sent.fault());
-            self.change += sent.accepted as i64;
+            self.change += sent.accepted as i64 - received.removed as i64;
         }
         // Of what came before and after: a disk's slow moments are seldom, and a purge is long enough to meet them.
-        let mut calm = Sent::all(vec![calm, later]);
+        let mut calm = Sent::all(vec![calm.0, later.0]);
         let (calm_p99, p99) = (calm.times.percentile(99), beside.times.percentile(99));
         section.round("half_of_the_peak", "/s", half);
+        section.round("received_beside_purge", "/s", received.rate());
         section.round("p99_without_purge", "ms", calm_p99);
         section.round("p99_beside_purge", "ms", p99);
         section.round("purge_p99_ratio", "×", p99.zip(calm_p99).map(|(with, without)| with / without));
@@ -172,11 +174,33 @@ impl Full {
         Ok(())
     }
 
-    /// Sends at a rate, for so long.
-    async fn paced(&self, plan: &Plan, rate: f64, length: Duration) -> anyhow::Result<Sent> {
-        let sent = pace(&self.relay.at, &self.recipients, plan.connections, rate, move |passed| passed < length);
-        Ok(sent.await?.sent)
+    /// Sends at a rate, as long as `more` wants; and what was received meanwhile.
+    async fn paced(&self, rate: f64, more: impl Fn(Duration) -> bool + Send + 'static) -> anyhow::Result<(Sent, Received)> {
+        let paced = async {
+            let paced = pace(&self.relay.at, &self.recipients, self.connections, rate, more);
+            Ok(paced.await?.sent)
+        };
+        self.beside_reading(paced).await
     }
+
+    /// Sends while the busiest receive. If nobody did, mailboxes would become ever fuller, and one measurement would not be like the
+    /// one before.
+    async fn beside_reading(&self, sends: impl Future<Output = anyhow::Result<Sent>>) -> anyhow::Result<(Sent, Received)> {
+        let enough = Arc::new(AtomicBool::new(false));
+        let (at, busiest) = (self.relay.at.clone(), Arc::clone(&self.busiest));
+        let receive = keep_empty(at, busiest, self.recipients.clone(), Arc::clone(&enough));
+        let sends = async {
+            let sent = sends.await;
+            enough.store(true, Ordering::Relaxed);
+            sent
+        };
+        tokio::try_join!(sends, receive)
+    }
+}
+
+/// For so long.
+fn lasting(length: Duration) -> impl Fn(Duration) -> bool + Send {
+    move |passed| passed < length
 }
 
 /// Asks the system to keep none of a file in memory, as after a restart of the machine. It need not heed that.
@@ -190,5 +214,7 @@ const MIB: f64 = 1_048_576.0;
 const LOOK: Duration = Duration::from_millis(5);
 /// A prime above any number of mailboxes: its multiples, modulo their number, are all of them in another order.
 const SCATTER: u64 = 2_654_435_761;
+/// Mailboxes that most is sent to, by Zipf more than half of it, and from which their devices receive beside a purge.
+const BUSIEST: usize = 1_000;
 /// Mailboxes that hardly anybody sends to, from which everything is fetched once.
 const QUIET: usize = 1_000;

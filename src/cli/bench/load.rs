@@ -2,7 +2,7 @@
 
 use std::io::Result as IoResult;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -221,6 +221,13 @@ impl Received {
     pub(super) fn rate(&self) -> f64 {
         self.envelopes as f64 / self.length.as_secs_f64()
     }
+
+    /// All but the time.
+    fn add(&mut self, other: Self) {
+        self.envelopes += other.envelopes;
+        self.removed += other.removed;
+        self.pages += other.pages;
+    }
 }
 
 /// Of a page, what is needed to go on; parsing the rest is what a client does after the relay's work.
@@ -247,31 +254,54 @@ pub(super) async fn drain(plan: &Plan, at: &Address, online: &[Online]) -> anyho
             let mut connection = Connection::new(&at);
             let mut all = Received::default();
             for number in numbers {
-                let session = Some(&online[number].session);
-                let page = at.get(&format!("/v1/envelopes?limit={PAGE}"), session);
-                loop {
-                    let got: Page = connection.expect(200, &page).await?;
-                    let Some(last) = got.envelopes.last() else { break };
-                    let request = at.post("/v1/envelopes/ack", session, &AckRequest { seqs: None, through: Some(last.seq) });
-                    let reply: AckReply = connection.expect(200, &request).await?;
-                    all.envelopes += got.envelopes.len();
-                    all.removed += reply.removed as usize;
-                    all.pages += 1;
-                    if got.drained {
-                        break;
-                    }
-                }
+                all.add(empty(&mut connection, &at, &online[number]).await?);
             }
             Ok(all)
         }
     });
     let mut all = Received::default();
-    for one in emptied.await? {
-        all.envelopes += one.envelopes;
-        all.removed += one.removed;
-        all.pages += one.pages;
+    emptied.await?.into_iter().for_each(|one| all.add(one));
+    all.length = began.elapsed();
+    Ok(all)
+}
+
+/// Empties the mailboxes of the first recipients in turn over one connection, again and again, until told that it is enough.
+pub(super) async fn keep_empty(
+    at: Address,
+    online: Arc<[Online]>,
+    recipients: Recipients,
+    enough: Arc<AtomicBool>,
+) -> anyhow::Result<Received> {
+    let (mut connection, mut all) = (Connection::new(&at), Received::default());
+    let began = Instant::now();
+    for (number, device) in online.iter().enumerate().cycle() {
+        if enough.load(Ordering::Relaxed) {
+            break;
+        }
+        all.add(empty(&mut connection, &at, device).await?);
+        recipients.emptied(number);
     }
     all.length = began.elapsed();
+    Ok(all)
+}
+
+/// Empties one mailbox, page by page.
+async fn empty(connection: &mut Connection, at: &Address, online: &Online) -> anyhow::Result<Received> {
+    let mut all = Received::default();
+    let session = Some(&online.session);
+    let page = at.get(&format!("/v1/envelopes?limit={PAGE}"), session);
+    loop {
+        let got: Page = connection.expect(200, &page).await?;
+        let Some(last) = got.envelopes.last() else { break };
+        let request = at.post("/v1/envelopes/ack", session, &AckRequest { seqs: None, through: Some(last.seq) });
+        let reply: AckReply = connection.expect(200, &request).await?;
+        all.envelopes += got.envelopes.len();
+        all.removed += reply.removed as usize;
+        all.pages += 1;
+        if got.drained {
+            break;
+        }
+    }
     Ok(all)
 }
 

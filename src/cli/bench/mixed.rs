@@ -21,7 +21,6 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Section> {
     let count = plan.devices.unwrap_or(DEVICES);
     let devices = register(&relay.at, count).await?;
     let online = log_in(&relay.at, &devices).await?;
-    // Logging in gives them in another order; ranks go by this one.
     let addressees: Arc<[Addressee]> = online.iter().map(|online| online.device.addressee()).collect();
     let recipients = Recipients::zipf(&relay.at, addressees);
     let mailboxes: Arc<[Mailbox]> =
