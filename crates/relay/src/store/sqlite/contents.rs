@@ -1,9 +1,10 @@
 //! What waits in one mailbox, as the writer remembers it: by seq, and found by tag.
 //!
-//! The writer keeps a million of these, so each takes little: a queue in the order of seqs, and a table with the seqs alone, for which
+//! The writer keeps hundreds of thousands of envelopes in mind, so each takes little: a queue in the order of seqs, and a table with the seqs alone, for which
 //! the tag is looked up in the queue.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU64;
 
 use hashbrown::HashTable;
@@ -27,8 +28,10 @@ pub(super) struct Held {
 pub(super) struct Contents {
     /// By seq.
     held: VecDeque<Held>,
-    /// Their seqs, by the heads of their tags: those are uniform, and who sends chooses them by trying alone.
+    /// Their seqs, by their tags.
     seqs: HashTable<u64>,
+    /// With a key of its own: who sends can try ids until their tags have much in common.
+    hasher: RandomState,
 }
 
 impl Contents {
@@ -42,19 +45,19 @@ impl Contents {
 
     /// Whether an envelope with this tag waits.
     pub(super) fn has(&self, tag: &Tag) -> bool {
-        self.seqs.find(head(tag), |seq| self.get(*seq).is_some_and(|held| held.tag == *tag)).is_some()
+        self.seqs.find(self.hasher.hash_one(tag), |seq| self.get(*seq).is_some_and(|held| held.tag == *tag)).is_some()
     }
 
     /// Adds one that is not there; its seq is above all others, but for what a damaged file may say.
     pub(super) fn add(&mut self, new: Held) {
-        let Self { held, seqs } = self;
+        if self.seqs.len() == self.seqs.capacity() {
+            self.index((self.held.len() + 1) * 2);
+        }
+        self.note(&new);
+        let held = &mut self.held;
         if held.len() == held.capacity() {
             held.reserve_exact(held.len() / 4 + 2);
         }
-        if seqs.len() == seqs.capacity() {
-            *seqs = index(held, (held.len() + 1) * 2);
-        }
-        seqs.insert_unique(head(&new.tag), new.seq, |seq| head_at(held, *seq));
         match held.back() {
             Some(last) if last.seq > new.seq => held.insert(held.partition_point(|held| held.seq < new.seq), new),
             _ => held.push_back(new),
@@ -62,8 +65,8 @@ impl Contents {
     }
 
     pub(super) fn remove(&mut self, seq: u64) -> Option<Held> {
-        let held = self.held.remove(at(&self.held, seq)?)?;
-        if let Ok(entry) = self.seqs.find_entry(head(&held.tag), |other| *other == seq) {
+        let held = self.held.remove(self.at(seq)?)?;
+        if let Ok(entry) = self.seqs.find_entry(self.hasher.hash_one(held.tag), |other| *other == seq) {
             entry.remove();
         }
         Some(held)
@@ -77,38 +80,40 @@ impl Contents {
 
     /// Gives back memory, where most of it holds nothing any more.
     pub(super) fn trim(&mut self) {
-        let Self { held, seqs } = self;
+        let held = &mut self.held;
         if held.capacity() > SPARE_MIN && held.len() < held.capacity() / 4 {
             held.shrink_to(held.len() * 2);
-            *seqs = index(held, held.len() * 2);
+            self.index(self.held.len() * 2);
         }
     }
 
+    /// Makes the table anew, in the order of seqs: by itself, when it grows, it would look each of them up.
+    fn index(&mut self, room: usize) {
+        self.seqs = HashTable::with_capacity(room);
+        for at in 0..self.held.len() {
+            let held = self.held[at];
+            self.note(&held);
+        }
+    }
+
+    /// Puts a seq into the table, which has room.
+    fn note(&mut self, new: &Held) {
+        let Self { held, seqs, hasher } = self;
+        let hash_at = |seq: &u64| at(held, *seq).map_or(0, |index| hasher.hash_one(held[index].tag));
+        seqs.insert_unique(hasher.hash_one(new.tag), new.seq, hash_at);
+    }
+
     fn get(&self, seq: u64) -> Option<&Held> {
-        at(&self.held, seq).map(|index| &self.held[index])
+        self.at(seq).map(|index| &self.held[index])
     }
-}
 
-/// Made anew in the order of seqs: the table itself, when it grows, would look each of them up.
-fn index(held: &VecDeque<Held>, room: usize) -> HashTable<u64> {
-    let mut seqs = HashTable::with_capacity(room);
-    for one in held {
-        seqs.insert_unique(head(&one.tag), one.seq, |seq| head_at(held, *seq));
+    fn at(&self, seq: u64) -> Option<usize> {
+        at(&self.held, seq)
     }
-    seqs
-}
-
-fn head_at(held: &VecDeque<Held>, seq: u64) -> u64 {
-    at(held, seq).map_or(0, |index| head(&held[index].tag))
 }
 
 fn at(held: &VecDeque<Held>, seq: u64) -> Option<usize> {
     held.binary_search_by_key(&seq, |held| held.seq).ok()
-}
-
-fn head(tag: &Tag) -> u64 {
-    let (head, _) = tag.split_first_chunk::<8>().expect("a tag has 16 bytes");
-    u64::from_ne_bytes(*head)
 }
 
 /// Below so many places that could be held, memory is not given back.
@@ -120,10 +125,9 @@ mod tests {
 
     use super::*;
 
-    /// Of three heads, and each tag twice.
+    /// Each tag twice.
     fn held(seq: u64) -> Held {
         let mut tag = [0; 16];
-        tag[0] = (seq / 2 % 3) as u8;
         tag[8..].copy_from_slice(&(seq / 2).to_be_bytes());
         Held { seq, tag, bytes: seq as u32, knock: false, share: None }
     }
