@@ -111,7 +111,7 @@ impl Settings {
             disk_bytes_max: 16 << 30,
             readers: 4,
             queue_max: 1_024,
-            mailbox_cache_max: 786_432,
+            mailbox_cache_max: 524_288,
             route_cache_max: 65_536,
             mailbox_envelopes_max: 10_000,
             mailbox_bytes_max: 64 << 20,
