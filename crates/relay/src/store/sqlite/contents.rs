@@ -1,7 +1,7 @@
 //! What waits in one mailbox, as the writer remembers it: by seq, and found by tag.
 //!
-//! The writer keeps hundreds of thousands of envelopes in mind, so each takes little: a queue in the order of seqs, and a table with the seqs alone, for which
-//! the tag is looked up in the queue.
+//! The writer keeps hundreds of thousands of envelopes in mind, so each takes little: a queue in the order of seqs, and a table
+//! with the seqs alone, for which the tag is looked up in the queue.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 
 use hashbrown::HashTable;
 
-use super::memory::Tag;
+pub(super) type Tag = [u8; 16];
 
 /// One envelope that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,9 @@ impl Contents {
 
     /// Whether an envelope with this tag waits.
     pub(super) fn has(&self, tag: &Tag) -> bool {
-        self.seqs.find(self.hasher.hash_one(tag), |seq| self.get(*seq).is_some_and(|held| held.tag == *tag)).is_some()
+        let held = &self.held;
+        let is_it = |seq: &u64| at(held, *seq).is_some_and(|index| held[index].tag == *tag);
+        self.seqs.find(self.hasher.hash_one(tag), is_it).is_some()
     }
 
     /// Adds one that is not there; its seq is above all others, but for what a damaged file may say.
@@ -65,7 +67,7 @@ impl Contents {
     }
 
     pub(super) fn remove(&mut self, seq: u64) -> Option<Held> {
-        let held = self.held.remove(self.at(seq)?)?;
+        let held = self.held.remove(at(&self.held, seq)?)?;
         if let Ok(entry) = self.seqs.find_entry(self.hasher.hash_one(held.tag), |other| *other == seq) {
             entry.remove();
         }
@@ -90,8 +92,8 @@ impl Contents {
     /// Makes the table anew, in the order of seqs: by itself, when it grows, it would look each of them up.
     fn index(&mut self, room: usize) {
         self.seqs = HashTable::with_capacity(room);
-        for at in 0..self.held.len() {
-            let held = self.held[at];
+        for index in 0..self.held.len() {
+            let held = self.held[index];
             self.note(&held);
         }
     }
@@ -101,14 +103,6 @@ impl Contents {
         let Self { held, seqs, hasher } = self;
         let hash_at = |seq: &u64| at(held, *seq).map_or(0, |index| hasher.hash_one(held[index].tag));
         seqs.insert_unique(hasher.hash_one(new.tag), new.seq, hash_at);
-    }
-
-    fn get(&self, seq: u64) -> Option<&Held> {
-        self.at(seq).map(|index| &self.held[index])
-    }
-
-    fn at(&self, seq: u64) -> Option<usize> {
-        at(&self.held, seq)
     }
 }
 

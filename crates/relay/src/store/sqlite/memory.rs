@@ -11,13 +11,11 @@ use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Settings;
-use super::contents::{Contents, Held};
+use super::contents::{Contents, Held, Tag};
 use super::places::{Place, Places};
 use super::values::{int, uint};
 use crate::protocol::TokenHash;
 use crate::protocol::envelopes::SEQ_END;
-
-pub(super) type Tag = [u8; 16];
 
 pub(super) struct Memory {
     mailboxes: LruCache<i64, Mailbox>,
