@@ -1,7 +1,8 @@
 //! The N-th call fails: `strace` makes the N-th `fdatasync`, `fsync`, `pwrite64` or `openat` of a thread fail, for N = 1, 2, 3 … until a
 //! run passes untouched; first under a relay that works, then under one that starts. No `202` for what failed, exit code 70
 //! after an error of the disk, and after a start without faults everything is where it belongs. The thread that moves the log has
-//! faults of its own, under more sends, since it works only once the log is long.
+//! faults of its own, under more sends, since it works only once the log is long; and so have those that sync beside the writer, after a
+//! sync that took half a second, since they work only where syncs take long.
 //!
 //! The count is how many N each fault gets; below 100 they grow by three fifths.
 
@@ -13,7 +14,7 @@ use restante::protocol::EnvelopeId;
 use crate::http::{Line, Told, Trouble, Undue};
 use crate::people::id_by;
 use crate::random::Random;
-use crate::relay::Place;
+use crate::relay::{Place, Relay};
 use crate::strace::{self, Strace};
 use crate::world::World;
 use crate::{Outcome, Plan};
@@ -47,6 +48,12 @@ const MOVING: &[Fault] = &[
     Fault { call: "fdatasync", does: "delay_enter=200000", code: 0 },
 ];
 
+/// To the threads that sync beside the writer of a relay that works.
+const SYNCING: &[Fault] = &[
+    Fault { call: "fdatasync", does: "error=EIO", code: 70 },
+    Fault { call: "fdatasync", does: "delay_enter=200000", code: 0 },
+];
+
 /// To one that starts, on nothing and on what a crash left; it may end by any code but a crash's.
 const STARTING: &[(&str, &str)] = &[
     ("fdatasync", "error=EIO"),
@@ -67,8 +74,9 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     let world = World::settle(&relay, 2, 1)?;
     relay.stop()?;
     let mut tally = Tally::default();
-    let faults = WORKING.iter().map(|fault| (fault, None)).chain(MOVING.iter().map(|fault| (fault, Some(MOVER))));
-    for (fault, thread) in faults {
+    let moving = MOVING.iter().map(|fault| (fault, Some(MOVER)));
+    let syncing = SYNCING.iter().map(|fault| (fault, Some(SYNCER)));
+    for (fault, thread) in WORKING.iter().map(|fault| (fault, None)).chain(moving).chain(syncing) {
         for number in numbers(plan.count) {
             let dir = plan.dir.join(format!("{}-{}-{number}", fault.call, fault.does));
             let (place, world, random) = (place.copy(&dir)?, world.again(), random.fork());
@@ -158,9 +166,12 @@ impl Errand {
         let options =
             ["-y".into(), "-e".into(), format!("trace={}", fault.call), "-e".into(), inject(fault.call, fault.does, number)];
         let log = self.place.dir.join("trace");
+        if self.thread == Some(SYNCER) {
+            self.slow_down(&relay)?;
+        }
         let strace = match self.thread {
             None => Strace::attach(&relay, &options, &log)?,
-            Some(name) => Strace::attach_to_thread(&relay, name, &options, &log)?,
+            Some(name) => Strace::attach_to_threads(&relay, name, &options, &log)?,
         };
         let mut line = Line::new(relay.address);
         match self.go(&mut line, &sessions) {
@@ -212,6 +223,14 @@ impl Errand {
         }
         self.send(line, 0)?;
         self.acknowledge(line, &sessions[1], 1)
+    }
+
+    /// Has a sync take so long that the next few sends are synced beside the writer.
+    fn slow_down(&mut self, relay: &Relay) -> anyhow::Result<()> {
+        let options = ["-e".into(), "trace=fdatasync".into(), "-e".into(), inject("fdatasync", "delay_exit=500000", 1)];
+        let strace = Strace::attach(relay, &options, &self.place.dir.join("slow"))?;
+        self.send(&mut Line::new(relay.address), 0)?;
+        strace.detach()
     }
 
     fn send(&mut self, line: &mut Line, to: usize) -> Told<()> {
@@ -287,6 +306,8 @@ fn injected(trace: &str) -> u64 {
 
 /// What the system calls the thread that moves the log.
 const MOVER: &str = "restante-log";
+/// And those that sync beside the writer.
+const SYNCER: &str = "restante-sync";
 /// Twice as many as make the log long enough to be moved: one is some six pages of it.
 const SENDS_A_MOVE: usize = 100;
 /// From so many on, every N.

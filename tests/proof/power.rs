@@ -39,7 +39,10 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
         let count = (plan.count - states).min(STATES_A_TRACE);
         cut += film.project(count, &mut random, &in_memory(plan, "states"))?;
         states += count;
-        said.push(format!("{} events with {} syncs and {} answers", film.events.len(), film.syncs(), film.answers()));
+        let (syncs, beside) = (film.syncs(), film.syncs_beside());
+        ensure!(beside > 0 && beside < syncs, "of {syncs} syncs {beside} were beside the writer: both kinds are to be seen");
+        let events = film.events.len();
+        said.push(format!("{events} events with {syncs} syncs, {beside} beside the writer, and {} answers", film.answers()));
         fs::remove_dir_all(&dir)?;
     }
     let said =
@@ -52,7 +55,8 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Outcome> {
 enum Asked {
     Send(usize, EnvelopeId),
     Ack(usize, Vec<EnvelopeId>),
-    Other,
+    /// A page, with what was in it.
+    Read(usize, Vec<EnvelopeId>),
 }
 
 /// A relay under load, frame by frame.
@@ -125,7 +129,7 @@ fn send(world: &World, relay: &Relay, asked: &Mutex<HashMap<u16, Vec<Asked>>>, m
     Ok(())
 }
 
-/// Acknowledges half of what comes, in a few pages.
+/// Waits for what comes and acknowledges half of it, and between looks at what is there.
 fn read(
     mailbox: &Mailbox,
     at: usize,
@@ -135,16 +139,21 @@ fn read(
     mut random: Random,
 ) -> Told<()> {
     let mut line = Line::new(relay.address);
-    for _ in 0..PAGES {
-        note(asked, line.port()?, Asked::Other);
-        let page = mailbox.receive(&mut line, session, 2, 0)?;
-        let some: Vec<_> = page.envelopes.iter().filter(|_| random.percent(50)).collect();
-        if some.is_empty() {
+    for turn in 0..PAGES {
+        let looks = turn % 4 > 0;
+        let port = line.port()?;
+        note(asked, port, Asked::Read(at, Vec::new()));
+        let page = mailbox.receive(&mut line, session, if looks { 0 } else { 2 }, 0)?;
+        let opened = page.envelopes.iter().map(|envelope| Ok((envelope.seq.0, mailbox.device.open(envelope)?)));
+        let opened = opened.collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(Asked::Read(_, ids)) = locked(asked).get_mut(&port).and_then(|asked| asked.last_mut()) {
+            ids.extend(opened.iter().map(|(_, id)| *id));
+        }
+        let (seqs, ids): (Vec<_>, Vec<_>) = opened.into_iter().filter(|_| random.percent(50)).unzip();
+        if looks || ids.is_empty() {
             continue;
         }
-        let ids = some.iter().map(|envelope| mailbox.device.open(envelope)).collect::<anyhow::Result<_>>()?;
-        note(asked, line.port()?, Asked::Ack(at, ids));
-        let seqs: Vec<u64> = some.iter().map(|envelope| envelope.seq.0).collect();
+        note(asked, port, Asked::Ack(at, ids));
         mailbox.acknowledge(&mut line, session, &seqs, None)?;
     }
     Ok(())
@@ -162,7 +171,7 @@ fn files(data: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
 /// What the relay has promised, mailbox by mailbox.
 #[derive(Clone, Default)]
 struct Promises {
-    /// Answered by a `202`, and no acknowledgement under way.
+    /// Answered by a `202`, or seen in a page, and no acknowledgement under way.
     kept: Vec<HashSet<EnvelopeId>>,
     /// Acknowledged, and answered by a `200`.
     gone: Vec<HashSet<EnvelopeId>>,
@@ -186,6 +195,17 @@ impl Film {
 
     fn syncs(&self) -> usize {
         self.events.iter().filter(|event| matches!(event, Event::Sync { .. })).count()
+    }
+
+    /// Those of the log by threads that write nothing: beside the writer.
+    fn syncs_beside(&self) -> usize {
+        let writing = self.events.iter().filter_map(|event| match event {
+            Event::Write { thread, .. } => Some(*thread),
+            _ => None,
+        });
+        let writing: HashSet<u32> = writing.collect();
+        let beside = |event: &&Event| matches!(event, Event::Sync { thread, .. } if !writing.contains(thread));
+        self.events.iter().filter(beside).count()
     }
 
     fn answers(&self) -> usize {
@@ -251,7 +271,9 @@ impl Film {
                         Arc::make_mut(&mut promises).kept[to].insert(id);
                     }
                     (Asked::Ack(of, ids), 200) => Arc::make_mut(&mut promises).gone[of].extend(ids),
-                    (Asked::Other, 200) => {}
+                    (Asked::Read(of, ids), 200) => {
+                        Arc::make_mut(&mut promises).kept[of].extend(ids.into_iter().filter(|id| !left.contains(id)));
+                    }
                     (_, status) => bail!("the relay answered {status}"),
                 },
                 _ => {}
@@ -316,7 +338,7 @@ impl Film {
             }
             let lost = state.promises.kept[at].iter().filter(|id| !there.contains(*id)).count();
             let back = state.promises.gone[at].iter().filter(|id| there.contains(*id)).count();
-            ensure!(lost + back == 0, "in mailbox {at} {lost} accepted are lost and {back} acknowledged are back");
+            ensure!(lost + back == 0, "in mailbox {at} {lost} accepted or seen are lost and {back} acknowledged are back");
         }
         store.close().await;
         if state.number.is_multiple_of(CHECK_EVERY) {
@@ -335,7 +357,7 @@ const READERS: usize = 3;
 /// Of one trace; each is some 100 KiB of it.
 const SENDS: usize = 240;
 /// That a reader asks for.
-const PAGES: usize = 8;
+const PAGES: usize = 40;
 const STATES_A_TRACE: usize = 20_000;
 const AUDITORS: usize = 2;
 /// So seldom is the whole database read.

@@ -34,7 +34,7 @@ impl Disk {
     /// Follows an event.
     pub(crate) fn follow(&mut self, event: &Event) {
         match event {
-            Event::Write { file, offset, bytes } => {
+            Event::Write { file, offset, bytes, .. } => {
                 self.file(file).pending.push(Change::Write { offset: *offset, bytes: bytes.clone() });
             }
             Event::Truncate { file, length } => self.file(file).pending.push(Change::Truncate(*length)),

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::relay::Relay;
 
@@ -34,20 +34,22 @@ impl Strace {
         Self::to(&relay.pid.as_raw_nonzero().to_string(), &[&["-f".into()], options].concat(), log)
     }
 
-    /// Watches one of them, by its name.
-    pub(crate) fn attach_to_thread(relay: &Relay, name: &str, options: &[String], log: &Path) -> anyhow::Result<Self> {
+    /// Watches those of a name.
+    pub(crate) fn attach_to_threads(relay: &Relay, name: &str, options: &[String], log: &Path) -> anyhow::Result<Self> {
+        let mut threads = Vec::new();
         for thread in fs::read_dir(format!("/proc/{}/task", relay.pid.as_raw_nonzero()))? {
             let thread = thread?;
             if fs::read_to_string(thread.path().join("comm"))?.trim_end() == name {
-                return Self::to(&thread.file_name().to_string_lossy(), options, log);
+                threads.push(thread.file_name().to_string_lossy().into_owned());
             }
         }
-        bail!("no thread of the relay is called {name}")
+        ensure!(!threads.is_empty(), "no thread of the relay is called {name}");
+        Self::to(&threads.join(","), options, log)
     }
 
-    fn to(process: &str, options: &[String], log: &Path) -> anyhow::Result<Self> {
+    fn to(processes: &str, options: &[String], log: &Path) -> anyhow::Result<Self> {
         let mut child =
-            Command::new("strace").arg("-o").arg(log).args(options).args(["-p", process]).stderr(Stdio::piped()).spawn()?;
+            Command::new("strace").arg("-o").arg(log).args(options).args(["-p", processes]).stderr(Stdio::piped()).spawn()?;
         let mut stderr = BufReader::new(child.stderr.take().context("a pipe")?);
         let mut line = String::new();
         while !line.contains(" attached") {
@@ -57,6 +59,13 @@ impl Strace {
             }
         }
         Ok(Self { child, log: log.to_path_buf(), _stderr: stderr })
+    }
+
+    /// Lets the relay go on without it.
+    pub(crate) fn detach(mut self) -> anyhow::Result<()> {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::INT)?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Everything that it wrote down, once the relay has ended.

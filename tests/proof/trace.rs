@@ -13,6 +13,7 @@ pub(crate) enum Event {
         file: String,
         offset: usize,
         bytes: Vec<u8>,
+        thread: u32,
     },
     Truncate {
         file: String,
@@ -39,10 +40,12 @@ pub(crate) enum Event {
     },
 }
 
-/// The calls to be traced, and how: every byte as hexadecimal, descriptors with their paths and peers.
+/// The calls to be traced, and how: every byte as hexadecimal, descriptors with their paths and peers. Syncs take longer, so that the
+/// relay has several under way at once, as on a slow disk.
 pub(crate) fn options() -> Vec<String> {
     let calls = "pwrite64,fsync,fdatasync,ftruncate,unlink,rename,read,readv,recvfrom,write,writev,sendto";
-    ["-yy", "-xx", "-s", "70000", "-e", &format!("trace={calls}")].map(String::from).to_vec()
+    let slow = format!("inject=fdatasync:delay_exit={SYNC_MICROS}");
+    ["-yy", "-xx", "-s", "70000", "-e", &format!("trace={calls}"), "-e", &slow].map(String::from).to_vec()
 }
 
 /// The events of a trace. What writes counts from the call's end, as do syncs, for what was written before they began; an answer
@@ -86,7 +89,7 @@ fn event(call: &str, thread: u32) -> anyhow::Result<Option<Event>> {
             let (mut bytes, numbers) = (unhex(text), numbers());
             let offset = *numbers.get(1).context("an offset")?;
             bytes.truncate(outcome as usize);
-            Some(Event::Write { file, offset, bytes })
+            Some(Event::Write { file, offset, bytes, thread })
         }
         "ftruncate" => match file(arguments) {
             Some(file) => Some(Event::Truncate { file, length: *numbers().first().context("a length")? }),
@@ -143,6 +146,7 @@ fn short(call: &str) -> String {
     call.chars().take(200).collect()
 }
 
+const SYNC_MICROS: u32 = 4_000;
 pub(crate) const DATABASE: &str = "restante.db";
 pub(crate) const LOG: &str = "restante.db-wal";
 const HTTP: &str = "\\x48\\x54\\x54\\x50\\x2f\\x31\\x2e\\x31\\x20";

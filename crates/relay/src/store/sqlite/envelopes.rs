@@ -34,8 +34,8 @@ impl Envelopes for SqliteStore {
             let page = self.look(move |connection| {
                 let Some((mailbox, _)) = mailbox_of(connection, &device)? else { return Ok(Page::Good(nothing())) };
                 // Before the snapshot: see `fresh`.
-                let fresh = fresh.of(mailbox, after.0);
-                let asked = Asked { device, mailbox, after, limit, bytes_max, now };
+                let (synced, fresh) = (fresh.synced(), fresh.of(mailbox, after.0));
+                let asked = Asked { device, mailbox, after, limit, bytes_max, now, synced };
                 page(&*connection.unchecked_transaction()?, asked, fresh)
             });
             let page = page.await?;
@@ -207,6 +207,8 @@ struct Asked {
     limit: u64,
     bytes_max: u64,
     now: u64,
+    /// Of envelopes before this one.
+    synced: i64,
 }
 
 fn nothing() -> Waiting {
@@ -214,7 +216,7 @@ fn nothing() -> Waiting {
 }
 
 fn page(connection: &Connection, asked: Asked, fresh: Vec<Place>) -> SqlResult<Page> {
-    let Asked { device, mailbox, after, limit, bytes_max, now } = asked;
+    let Asked { device, mailbox, after, limit, bytes_max, now, synced } = asked;
     let mut find = connection.prepare_cached(
         "SELECT gap_count, gap_through, coalesce(gone_through, 0)
          FROM mailboxes
@@ -231,6 +233,9 @@ fn page(connection: &Connection, asked: Asked, fresh: Vec<Place>) -> SqlResult<P
     let after = after.0.max(gone_through);
     let fresh = fresh.into_iter().filter(|place| place.seq > after);
     places::walk(connection, fresh, mailbox, after, SEQ_END, |place| {
+        if place.envelope >= synced {
+            return Ok(true);
+        }
         let mut found = select.query([place.envelope, mailbox])?;
         let row = found.next()?.map(StoredRow::read);
         let Some(row) = row.filter(|row| row.seq == place.seq && row.is_sound(&device, &place.tag)) else {
@@ -519,14 +524,16 @@ mod tests {
             places.add(&connection, 1, &place, expires_at).expect("a place");
             seen.push(place);
         }
-        let delivered = || {
-            let asked = Asked { device, mailbox: 1, after: Seq(0), limit: 9, bytes_max: 1 << 20, now: 50 };
+        let delivered_of = |synced| {
+            let asked = Asked { device, mailbox: 1, after: Seq(0), limit: 9, bytes_max: 1 << 20, now: 50, synced };
             match page(&connection, asked, seen.clone()).expect("a page") {
                 Page::Good(waiting) => waiting.envelopes.iter().map(|envelope| envelope.seq.0).collect::<Vec<_>>(),
                 Page::Damaged(seqs) => panic!("{seqs:?} are damaged"),
             }
         };
+        let delivered = || delivered_of(i64::MAX);
         assert_eq!(delivered(), [1, 2, 3]);
+        assert_eq!(delivered_of(seen[2].envelope), [1, 2], "the third may not be on the disk");
         connection.execute("UPDATE relay SET purge_cutoff = 100", []).expect("a purge");
         assert_eq!(delivered(), [1, 2, 3], "their turn has not come, or the purge was killed");
         assert!(places.remove(&connection, 1, 1).expect("removed").is_some());
@@ -534,5 +541,6 @@ mod tests {
         places::file(&connection, [(1, &seen[1])]).expect("filed");
         connection.execute("DELETE FROM fresh", []).expect("a pass is over");
         assert_eq!(delivered(), [2, 3]);
+        assert_eq!(delivered_of(seen[1].envelope), [0; 0], "filed, and perhaps not on the disk");
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::{Connection, Result};
@@ -18,7 +19,11 @@ pub(super) type Key = (i64, u64);
 
 /// What is committed, shared with the readers.
 #[derive(Default)]
-pub(super) struct Fresh(Mutex<Committed>);
+pub(super) struct Fresh {
+    committed: Mutex<Committed>,
+    /// Envelopes before this one are on the disk.
+    synced: AtomicI64,
+}
 
 #[derive(Default)]
 struct Committed {
@@ -44,7 +49,7 @@ impl Fresh {
             let part = if place.envelope <= passing { &mut committed.passing } else { &mut committed.since };
             part.insert((mailbox, place.seq), place);
         }
-        Ok(Self(Mutex::new(committed)))
+        Ok(Self { committed: Mutex::new(committed), synced: AtomicI64::new(0) })
     }
 
     /// The places of a mailbox from after `after`, by seq.
@@ -53,13 +58,23 @@ impl Fresh {
         committed.of(mailbox, after, u64::MAX).map(|(_, place)| *place).collect()
     }
 
+    /// Envelopes before this one are on the disk, and for readers to see.
+    pub(super) fn synced(&self) -> i64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// All that was committed when `next` was the next envelope is on the disk.
+    pub(super) fn note_synced(&self, next: i64) {
+        self.synced.fetch_max(next, Ordering::AcqRel);
+    }
+
     /// As often as this changes, places were removed here that are filed.
     pub(super) fn passes(&self) -> u64 {
         self.lock().passes
     }
 
     fn lock(&self) -> MutexGuard<'_, Committed> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.committed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

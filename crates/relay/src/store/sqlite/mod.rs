@@ -40,6 +40,7 @@ mod rows;
 mod slices;
 mod slots;
 mod stats;
+mod syncer;
 mod tokens;
 mod values;
 mod writer;
@@ -69,6 +70,7 @@ use places::Places;
 use queue::{Lane, Queue};
 use refusal::refused;
 use routes::Routes;
+use syncer::Syncer;
 use writer::{Shared, Tx, Writer};
 
 /// What a store is told when it is opened.
@@ -156,13 +158,15 @@ impl SqliteStore {
             fate,
             routes: Arc::new(Routes::new(settings.route_cache_max)),
             listener: Arc::default(),
+            fresh,
         };
-        let writer = Writer::new(connection, places, log, &settings, shared.clone());
+        let syncer = Syncer::start(&open::log_file(&file), &shared.fate, &shared.queue)?;
+        let writer = Writer::new(connection, places, log, syncer, &settings, shared.clone());
         let thread = std::thread::Builder::new()
             .name("restante-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| OpenError::new(OpenErrorKind::CannotCreate, "the writer's thread could not be started", &error))?;
-        let Shared { queue, fate, routes, listener } = shared;
+        let Shared { queue, fate, routes, listener, fresh } = shared;
         Ok(Self {
             file,
             fate,

@@ -71,6 +71,7 @@ impl Places {
         )?;
         let last: i64 = last.query_row([], |row| row.get(0))?;
         let next_envelope = last.max(filing.through()) + 1;
+        fresh.note_synced(next_envelope);
         let places = Self { fresh: Changes::new(Arc::clone(&fresh)), filing, next_envelope, committed_next: next_envelope };
         Ok((places, fresh))
     }
@@ -116,6 +117,11 @@ impl Places {
     /// A transaction that added so many is about to be committed: files some, if that is due.
     pub(super) fn step(&mut self, connection: &Connection, tally: &mut Tally, added: u64) -> Result<()> {
         self.filing.step(connection, &self.fresh, tally, added, self.committed_next - 1)
+    }
+
+    /// What the next envelope was when the last commit was made.
+    pub(super) fn committed_next(&self) -> i64 {
+        self.committed_next
     }
 
     /// The transaction was undone.

@@ -35,13 +35,17 @@ struct State {
     closed: bool,
     /// The writer waits to be woken; while it works, nobody need call the system for that.
     waiting: bool,
+    /// Syncs beside the writer.
+    syncs: usize,
 }
 
 impl State {
     /// Urgent ones first, bounded in number and bytes.
     fn fill(&mut self, batch: &mut Batch) {
-        while !batch.alone && batch.jobs.len() < BATCH_JOBS_MAX && batch.bytes < BATCH_BYTES_MAX {
-            let Some((bytes, job)) = self.urgent.pop_front().or_else(|| self.sends.pop_front()) else { break };
+        while batch.has_room() {
+            let urgent = if batch.takes == Takes::All { self.urgent.pop_front() } else { None };
+            batch.has_urgent |= urgent.is_some();
+            let Some((bytes, job)) = urgent.or_else(|| self.sends.pop_front()) else { break };
             self.bytes -= bytes;
             batch.bytes += bytes;
             batch.jobs.push(job);
@@ -57,14 +61,38 @@ pub(super) type Truncation = oneshot::Sender<Result<()>>;
 pub(super) struct Batch {
     pub(super) jobs: Vec<Box<dyn Job>>,
     bytes: usize,
-    /// It takes no more, however few they are.
-    alone: bool,
+    /// It holds more than sends.
+    has_urgent: bool,
+    takes: Takes,
+}
+
+/// What else a batch takes, while there is room.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    #[default]
+    All,
+    Sends,
+    Nothing,
 }
 
 impl Batch {
     /// These, and no more.
     pub(super) fn alone(jobs: Vec<Box<dyn Job>>) -> Self {
-        Self { jobs, bytes: 0, alone: true }
+        Self { jobs, bytes: 0, has_urgent: true, takes: Takes::Nothing }
+    }
+
+    /// It holds sends, and nothing else.
+    pub(super) fn is_sends(&self) -> bool {
+        !self.jobs.is_empty() && !self.has_urgent
+    }
+
+    /// It takes nothing else from here on.
+    pub(super) fn stay_sends(&mut self) {
+        self.takes = Takes::Sends;
+    }
+
+    fn has_room(&self) -> bool {
+        self.takes != Takes::Nothing && self.jobs.len() < BATCH_JOBS_MAX && self.bytes < BATCH_BYTES_MAX
     }
 }
 
@@ -169,6 +197,36 @@ impl Queue {
         self.lock().fill(batch);
     }
 
+    /// The same, for a batch that is synced beside the writer: while as many syncs as may be are under way, it waits for the first of
+    /// them that ends, or for more that the batch takes.
+    pub(super) fn gather(&self, batch: &mut Batch) {
+        let before = batch.jobs.len();
+        let mut state = self.lock();
+        loop {
+            state.fill(batch);
+            let more = batch.jobs.len() > before;
+            let others = state.closed || !state.urgent.is_empty() || !state.truncations.is_empty();
+            if more || others || state.syncs < SYNCS_MAX || !batch.has_room() {
+                return;
+            }
+            state.waiting = true;
+            state = self.filled.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state.waiting = false;
+        }
+    }
+
+    /// One more commit is to be synced beside the writer.
+    pub(super) fn sync_begins(&self) {
+        self.lock().syncs += 1;
+    }
+
+    /// One of them is, or failed.
+    pub(super) fn sync_ended(&self) {
+        let mut state = self.lock();
+        state.syncs -= 1;
+        self.wake(&mut state);
+    }
+
     fn wake(&self, state: &mut State) {
         if std::mem::take(&mut state.waiting) {
             self.filled.notify_one();
@@ -180,9 +238,66 @@ impl Queue {
     }
 }
 
+/// Syncs beside the writer at once. More gain little: with 5 ms for each, 16 gave as much as 8.
+pub(super) const SYNCS_MAX: usize = 8;
 /// Jobs that share one commit: on a quick disk more than 128 gain nothing, on a slow one each wait is shared by twice as many.
 const BATCH_JOBS_MAX: usize = 256;
 /// A batch takes no further job once it holds so much.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// What all waiting jobs may hold: a full queue of sends to ten devices at 16 KiB would be 160 MiB.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{TryRecvError, channel};
+    use std::thread;
+
+    use super::super::writer::job;
+    use super::*;
+
+    fn push(queue: &Queue, lane: Lane) {
+        queue.push(lane, 1, job(|_| Ok(())).0).expect("room");
+    }
+
+    #[test]
+    fn sends_gather_until_a_sync_ends_or_something_else_is_in_line() {
+        let queue = Arc::new(Queue::new(10));
+        push(&queue, Lane::Sends);
+        let Turn::Work(mut batch, _) = queue.next(None) else { panic!("there is work") };
+        batch.stay_sends();
+        let (gathering, (go, gone), (tell, told)) = (Arc::clone(&queue), channel(), channel());
+        let gatherer = thread::spawn(move || {
+            while gone.recv().is_ok() {
+                gathering.gather(&mut batch);
+                tell.send(batch.jobs.len()).expect("somebody listens");
+            }
+        });
+        let gather = || go.send(()).expect("it is asked once more");
+        let waits = || {
+            while !queue.lock().waiting {
+                assert_eq!(told.try_recv(), Err(TryRecvError::Empty), "it does not wait")
+            }
+        };
+        (1..SYNCS_MAX).for_each(|_| queue.sync_begins());
+        gather();
+        assert_eq!(told.recv(), Ok(1), "one more sync may begin");
+        queue.sync_begins();
+        gather();
+        waits();
+        push(&queue, Lane::Sends);
+        assert_eq!(told.recv(), Ok(2), "what comes is worked at meanwhile");
+        gather();
+        waits();
+        queue.sync_ended();
+        assert_eq!(told.recv(), Ok(2), "a sync may begin again");
+        queue.sync_begins();
+        gather();
+        waits();
+        push(&queue, Lane::Urgent);
+        gather();
+        assert_eq!((told.recv(), told.recv()), (Ok(2), Ok(2)), "what is urgent does not wait for a sync, and does not join");
+        drop(go);
+        gatherer.join().expect("no panic");
+    }
+}

@@ -1,8 +1,8 @@
 //! The one writing thread: takes what waits, commits it together, tells the listener, answers.
 //!
 //! While one commit is on its way to the disk the next batch gathers, and what comes while that is worked at joins it. So there is
-//! no timer: the slower the disk, the larger the batch. An answer is given only after the commit that it speaks of. Any error but a full disk ends the store for good;
-//! see `fate`.
+//! no timer: the slower the disk, the larger the batch. An answer is given only after the commit that it speaks of is on the disk; where
+//! that takes long, see `syncer`. Any error but a full disk ends the store for good; see `fate`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -14,12 +14,14 @@ use tokio::sync::oneshot;
 
 use super::expiring::Tally;
 use super::fate::{Fate, Fault};
+use super::fresh::Fresh;
 use super::log::Log;
 use super::memory::Memory;
 use super::places::Places;
 use super::queue::{Batch, Queue, Turn};
 use super::routes::Routes;
 use super::slices::{self, Budget};
+use super::syncer::Syncer;
 use super::values::int;
 use super::{Settings, open};
 use crate::protocol::{DeviceId, TokenHash};
@@ -99,6 +101,7 @@ pub(super) struct Shared {
     pub(super) fate: Arc<Fate>,
     pub(super) routes: Arc<Routes>,
     pub(super) listener: Arc<OnceLock<CommitListener>>,
+    pub(super) fresh: Arc<Fresh>,
 }
 
 pub(super) struct Writer {
@@ -110,6 +113,10 @@ pub(super) struct Writer {
     listener: Arc<OnceLock<CommitListener>>,
     // After the connection: see `mover`.
     log: Log,
+    syncer: Syncer,
+    /// The transaction under way, or the last one, is synced beside the writer and not by its COMMIT.
+    unsynced: bool,
+    fresh: Arc<Fresh>,
     leftovers: bool,
     /// Pages in use up to which anything may be added; what is left below the cap is for what frees room.
     pages_max: u64,
@@ -118,8 +125,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, places: Places, log: Log, settings: &Settings, shared: Shared) -> Self {
-        let Shared { queue, fate, routes, listener } = shared;
+    pub(super) fn new(
+        connection: Connection,
+        places: Places,
+        log: Log,
+        syncer: Syncer,
+        settings: &Settings,
+        shared: Shared,
+    ) -> Self {
+        let Shared { queue, fate, routes, listener, fresh } = shared;
         Self {
             connection,
             memory: Memory::new(settings, places),
@@ -128,6 +142,9 @@ impl Writer {
             routes,
             listener,
             log,
+            syncer,
+            unsynced: false,
+            fresh,
             // A crash may have left some.
             leftovers: true,
             pages_max: open::pages_to_fill(settings.disk_bytes_max),
@@ -154,6 +171,7 @@ impl Writer {
                 return self.give_up(batch, message);
             }
         }
+        self.syncer.end();
         self.log.end();
         let closed = self.fate.check().and_then(|()| self.empty_log());
         let kept = self.log.residue.any();
@@ -210,13 +228,8 @@ impl Writer {
         let committed = self.transaction(batch);
         let jobs = &mut batch.jobs;
         let refusal = match committed {
-            Ok(()) => {
-                let jobs = std::mem::take(jobs);
-                match &self.runtime {
-                    // A runtime that ends drops them unanswered, and nobody is left to ask.
-                    Some(runtime) => drop(runtime.spawn(async move { answer_all(jobs, &Ok(())) })),
-                    None => answer_all(jobs, &Ok(())),
-                }
+            Ok(woken) => {
+                self.follow(std::mem::take(jobs), woken);
                 return self.log.look();
             }
             Err(error) => self.fate.judge(&error),
@@ -231,22 +244,44 @@ impl Writer {
         }
         while !jobs.is_empty() {
             let mut alone = Batch::alone(jobs.drain(..1).collect());
-            let outcome = self.transaction(&mut alone).map_err(|error| self.fate.judge(&error));
-            if let Err(StoreError::Failed(_)) = outcome {
-                jobs.append(&mut alone.jobs);
-                return outcome;
+            match self.transaction(&mut alone).map_err(|error| self.fate.judge(&error)) {
+                Ok(woken) => self.follow(alone.jobs, woken),
+                Err(StoreError::Failed(message)) => {
+                    jobs.append(&mut alone.jobs);
+                    return Err(StoreError::Failed(message));
+                }
+                Err(refusal) => answer_all(alone.jobs, &Err(refusal)),
             }
-            answer_all(alone.jobs, &outcome);
             self.log.look()?;
         }
         Ok(())
     }
 
-    /// One transaction, of a batch and of what joins it: all or nothing, and the listener told when all.
+    /// What follows from a commit once it is on the disk: readers see it, the listener hears of it, and the jobs are answered.
+    fn follow(&self, jobs: Vec<Box<dyn Job>>, woken: Vec<DeviceId>) {
+        let (fresh, listener, runtime) = (Arc::clone(&self.fresh), Arc::clone(&self.listener), self.runtime.clone());
+        let next = self.memory.places.committed_next();
+        let then = move |synced: Result<()>| {
+            if synced.is_ok() {
+                fresh.note_synced(next);
+                if let Some(listener) = listener.get().filter(|_| !woken.is_empty()) {
+                    listener(&woken);
+                }
+            }
+            match runtime {
+                // A runtime that ends drops them unanswered, and nobody is left to ask.
+                Some(runtime) => drop(runtime.spawn(async move { answer_all(jobs, &synced) })),
+                None => answer_all(jobs, &synced),
+            }
+        };
+        if self.unsynced { self.syncer.sync(Box::new(then)) } else { then(Ok(())) }
+    }
+
+    /// One transaction, of a batch and of what joins it: all or nothing; gives whom something came for.
     ///
     /// No savepoints: on a full database SQLite rolls back the whole transaction, whatever savepoints it holds, and then the
     /// jobs have to be run again one by one anyway; any other error ends the store.
-    fn transaction(&mut self, batch: &mut Batch) -> rusqlite::Result<()> {
+    fn transaction(&mut self, batch: &mut Batch) -> rusqlite::Result<Vec<DeviceId>> {
         let mut effects = Effects::default();
         let outcome = self.run_jobs(batch, &mut effects);
         if let Err(error) = outcome {
@@ -264,15 +299,27 @@ impl Writer {
             self.log.note_deletion();
         }
         self.routes.forget(&effects.accounts, &effects.tokens);
-        if let Some(listener) = self.listener.get().filter(|_| !effects.woken.is_empty()) {
-            effects.woken.sort_unstable();
-            effects.woken.dedup();
-            listener(&effects.woken);
+        effects.woken.sort_unstable();
+        effects.woken.dedup();
+        Ok(effects.woken)
+    }
+
+    /// Whether the next COMMIT syncs. That of sends alone need not: envelopes that are not on the disk are kept from readers, which
+    /// nothing else is.
+    fn choose_sync(&mut self, batch: &mut Batch) -> rusqlite::Result<()> {
+        let unsynced = batch.is_sends() && self.syncer.is_due();
+        if unsynced {
+            batch.stay_sends();
+        }
+        if unsynced != self.unsynced {
+            self.connection.pragma_update(None, "synchronous", if unsynced { "NORMAL" } else { "FULL" })?;
+            self.unsynced = unsynced;
         }
         Ok(())
     }
 
     fn run_jobs(&mut self, batch: &mut Batch, effects: &mut Effects) -> rusqlite::Result<()> {
+        self.choose_sync(batch)?;
         let connection = &self.connection;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let (generation, mut done) = (self.routes.generation(), 0);
@@ -285,7 +332,7 @@ impl Writer {
                 }
             }
             done = batch.jobs.len();
-            self.queue.join(batch);
+            if self.unsynced { self.queue.gather(batch) } else { self.queue.join(batch) }
         }
         self.memory.places.step(connection, &mut effects.tally, effects.placed)?;
         effects.tally.write(connection)?;
@@ -317,6 +364,7 @@ impl Writer {
                 let _ = truncation.send(Err(failed.clone()));
             }
         }
+        self.syncer.end();
         self.log.end();
         std::mem::forget(self.connection);
     }
@@ -345,25 +393,34 @@ const GAP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::path::Path;
     use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use rusqlite::StatementStatus;
 
     use super::super::mover::Mover;
+    use super::super::places::Place;
     use super::super::queue::Lane;
     use super::*;
 
     fn writer(dir: &Path) -> Writer {
+        writer_with(dir, || Ok(()))
+    }
+
+    /// One of which two threads sync by this, where it does not leave that to SQLite.
+    fn writer_with(dir: &Path, sync: impl Fn() -> io::Result<()> + Clone + Send + 'static) -> Writer {
         let settings = Settings::new(dir);
         let (connection, residue) = open::open_writer(&settings).expect("it opens");
         let fate = Arc::new(Fate::new(Arc::new(|_| {})));
         let mover = Mover::start(&open::file(dir), &fate).expect("it starts");
         let log = Log::new(mover, residue, &fate);
         let (queue, routes) = (Arc::new(Queue::new(1_000)), Arc::new(Routes::new(1)));
-        let shared = Shared { queue, fate, routes, listener: Arc::default() };
-        let (places, _) = Places::load(&connection).expect("none");
-        Writer::new(connection, places, log, &settings, shared)
+        let (places, fresh) = Places::load(&connection).expect("none");
+        let shared = Shared { queue, fate, routes, listener: Arc::default(), fresh };
+        let syncer = Syncer::with([sync.clone(), sync], &shared.fate, &shared.queue).expect("it starts");
+        Writer::new(connection, places, log, syncer, &settings, shared)
     }
 
     fn device(number: u16) -> DeviceId {
@@ -406,14 +463,9 @@ mod tests {
         writer.queue.push(Lane::Sends, 1, first).expect("room");
         let Turn::Work(mut batch, _) = writer.queue.next(None) else { panic!("there is work") };
         assert_eq!(batch.jobs.len(), 1);
-        let told = told(&writer);
-        writer.transaction(&mut batch).expect("committed");
+        let woken = writer.transaction(&mut batch).expect("committed");
         assert_eq!(batch.jobs.len(), 256);
-        assert_eq!(
-            *told.lock().expect("told"),
-            [(0..255).map(device).collect::<Vec<_>>()],
-            "in one commit, and in their order"
-        );
+        assert_eq!(woken, (0..255).map(device).collect::<Vec<_>>(), "in one commit, and in their order");
         let Turn::Work(rest, _) = writer.queue.next(None) else { panic!("there is work") };
         assert_eq!(rest.jobs.len(), 45);
         let (first, _) = push_many(Arc::clone(&writer.queue));
@@ -421,6 +473,134 @@ mod tests {
         writer.transaction(&mut batch).expect("committed");
         assert_eq!(batch.jobs.len(), 1, "what is done alone is not joined");
         writer.log.end();
+    }
+
+    /// A send, as far as readers see it: a place in mailbox 1.
+    fn send(writer: &Writer, seq: u64) -> oneshot::Receiver<Result<()>> {
+        let (job, answer) = job(move |tx| {
+            let envelope = tx.memory.places.take_envelope();
+            let place = Place { seq, envelope, tag: [1; 16], bytes: 1, knock: false };
+            tx.memory.places.add(tx.connection, 1, &place, 3_600)?;
+            tx.effects.placed += 1;
+            tx.effects.woken.push(device(seq as u16));
+            Ok(())
+        });
+        writer.queue.push(Lane::Sends, 1, job).expect("room");
+        answer
+    }
+
+    fn next(writer: &Writer) -> Batch {
+        let Turn::Work(batch, _) = writer.queue.next(None) else { panic!("there is work") };
+        batch
+    }
+
+    /// The seqs that readers are shown.
+    fn shown(writer: &Writer) -> Vec<u64> {
+        let (synced, places) = (writer.fresh.synced(), writer.fresh.of(1, 0));
+        places.iter().filter(|place| place.envelope < synced).map(|place| place.seq).collect()
+    }
+
+    /// One sync of the disk's, which says that it began and waits until it may end.
+    type Syncs = (Receiver<Sender<io::Result<()>>>, Writer);
+
+    fn slow_writer(dir: &Path) -> Syncs {
+        let (here, begun) = channel();
+        let writer = writer_with(dir, move || {
+            let (end, ended) = channel();
+            here.send(end).expect("somebody listens");
+            ended.recv().expect("it may end")
+        });
+        writer.syncer.seem_slow();
+        (begun, writer)
+    }
+
+    #[test]
+    fn on_a_slow_disk_the_next_sends_are_committed_while_nobody_is_told_of_the_last() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (begun, mut writer) = slow_writer(dir.path());
+        let told = told(&writer);
+        let mut first = send(&writer, 1);
+        writer.commit_batch(&mut next(&writer)).expect("committed");
+        let first_sync = begun.recv().expect("it is being synced");
+        let mut second = send(&writer, 2);
+        writer.commit_batch(&mut next(&writer)).expect("committed");
+        let second_sync = begun.recv().expect("it is being synced, too");
+        assert!(first.try_recv().is_err() && second.try_recv().is_err());
+        assert!(shown(&writer).is_empty() && told.lock().expect("told").is_empty());
+        // The second sync covers what the first is for.
+        second_sync.send(Ok(())).expect("it waits");
+        assert_eq!(second.blocking_recv(), Ok(Ok(())));
+        assert_eq!((shown(&writer), told.lock().expect("told").clone()), (vec![1, 2], vec![vec![device(2)]]));
+        first_sync.send(Ok(())).expect("it waits");
+        assert_eq!(first.blocking_recv(), Ok(Ok(())));
+        assert_eq!((shown(&writer), told.lock().expect("told").len()), (vec![1, 2], 2));
+        writer.syncer.end();
+        writer.log.end();
+    }
+
+    #[test]
+    fn what_is_no_send_is_synced_by_its_commit_with_all_before_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (begun, mut writer) = slow_writer(dir.path());
+        let mut sent = send(&writer, 1);
+        writer.commit_batch(&mut next(&writer)).expect("committed");
+        let sync = begun.recv().expect("it is being synced");
+        let synchronous = |writer: &Writer| writer.connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, u8>(0));
+        assert_eq!(synchronous(&writer), Ok(1), "NORMAL");
+        let (urgent, answer) = job(|_| Ok(()));
+        writer.queue.push(Lane::Urgent, 1, urgent).expect("room");
+        writer.commit_batch(&mut next(&writer)).expect("committed");
+        assert_eq!((answer.blocking_recv(), synchronous(&writer)), (Ok(Ok(())), Ok(2)), "FULL");
+        assert_eq!(shown(&writer), [1]);
+        assert!(sent.try_recv().is_err() && begun.try_recv().is_err());
+        sync.send(Ok(())).expect("it waits");
+        assert_eq!(sent.blocking_recv(), Ok(Ok(())));
+        writer.syncer.end();
+        writer.log.end();
+    }
+
+    #[test]
+    fn what_is_urgent_does_not_join_sends_that_are_synced_later() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut writer = writer(dir.path());
+        writer.syncer.seem_slow();
+        let queue = Arc::clone(&writer.queue);
+        let (pushes, _) = job(move |_| {
+            queue.push(Lane::Urgent, 1, number(1)).expect("room");
+            queue.push(Lane::Sends, 1, number(2)).expect("room");
+            Ok(())
+        });
+        writer.queue.push(Lane::Sends, 1, pushes).expect("room");
+        let mut batch = next(&writer);
+        assert_eq!((writer.transaction(&mut batch), writer.unsynced), (Ok(vec![device(2)]), true));
+        let mut rest = next(&writer);
+        assert_eq!((writer.transaction(&mut rest), writer.unsynced), (Ok(vec![device(1)]), false));
+        writer.syncer.end();
+        writer.log.end();
+    }
+
+    #[test]
+    fn a_sync_that_fails_is_the_end_for_those_under_way_too() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (begun, mut writer) = slow_writer(dir.path());
+        let told = told(&writer);
+        let mut commit = |seq| {
+            let sent = send(&writer, seq);
+            writer.commit_batch(&mut next(&writer)).expect("committed");
+            (sent, begun.recv().expect("it is being synced"))
+        };
+        let ((first, first_sync), (second, second_sync)) = (commit(1), commit(2));
+        first_sync.send(Err(io::Error::other("no disk"))).expect("it waits");
+        let failed = first.blocking_recv().expect("an answer").expect_err("it failed");
+        assert!(matches!(&failed, StoreError::Failed(message) if message.contains("no disk")), "{failed:?}");
+        second_sync.send(Ok(())).expect("it waits");
+        assert_eq!(second.blocking_recv(), Ok(Err(failed.clone())));
+        assert!(shown(&writer).is_empty() && told.lock().expect("told").is_empty());
+        drop(send(&writer, 3));
+        assert_eq!(writer.turn(&mut next(&writer), false, false), Err(failed));
+        writer.syncer.end();
+        writer.log.end();
+        std::mem::forget(writer.connection);
     }
 
     #[test]
