@@ -256,6 +256,9 @@ mod tests {
     use super::super::writer::job;
     use super::*;
 
+    /// What has not happened by then does not happen.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     fn push(queue: &Queue, lane: Lane) {
         queue.push(lane, 1, job(|_| Ok(())).0).expect("room");
     }
@@ -281,22 +284,26 @@ mod tests {
         };
         (1..SYNCS_MAX).for_each(|_| queue.sync_begins());
         gather();
-        assert_eq!(told.recv(), Ok(1), "one more sync may begin");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(1), "one more sync may begin");
         queue.sync_begins();
         gather();
         waits();
         push(&queue, Lane::Sends);
-        assert_eq!(told.recv(), Ok(2), "what comes is worked at meanwhile");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(2), "what comes is worked at meanwhile");
         gather();
         waits();
         queue.sync_ended();
-        assert_eq!(told.recv(), Ok(2), "a sync may begin again");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(2), "a sync may begin again");
         queue.sync_begins();
         gather();
         waits();
         push(&queue, Lane::Urgent);
         gather();
-        assert_eq!((told.recv(), told.recv()), (Ok(2), Ok(2)), "what is urgent does not wait for a sync, and does not join");
+        assert_eq!(
+            (told.recv_timeout(PATIENCE), told.recv_timeout(PATIENCE)),
+            (Ok(2), Ok(2)),
+            "what is urgent does not wait for a sync, and does not join"
+        );
         drop(go);
         gatherer.join().expect("no panic");
     }
