@@ -215,6 +215,11 @@ impl Queue {
         }
     }
 
+    /// Syncs beside the writer are under way.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.lock().syncs > 0
+    }
+
     /// One more commit is to be synced beside the writer.
     pub(super) fn sync_begins(&self) {
         self.lock().syncs += 1;

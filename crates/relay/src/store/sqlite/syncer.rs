@@ -47,7 +47,10 @@ impl Syncer {
         let cannot = |error| OpenError::new(OpenErrorKind::CannotCreate, "the threads that sync could not be started", error);
         // A descriptor for each: the system tells each of them of an error, but once.
         let files: io::Result<Vec<File>> = (0..SYNCS_MAX).map(|_| File::options().write(true).open(log)).collect();
-        let syncs = files.map_err(cannot)?.into_iter().map(|file| move || file.sync_data());
+        let files = files.map_err(cannot)?;
+        // What a killed relay left in the log is shown from here on.
+        files[0].sync_data().map_err(cannot)?;
+        let syncs = files.into_iter().map(|file| move || file.sync_data());
         Self::with(syncs, fate, queue).map_err(cannot)
     }
 

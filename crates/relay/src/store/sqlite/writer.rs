@@ -56,6 +56,8 @@ pub(super) struct Effects {
     pub(super) give_back: Option<u64>,
     /// Rows were left behind that nobody sees any more.
     pub(super) leftovers: bool,
+    /// The commit added to the log.
+    wrote: bool,
 }
 
 /// One write in line.
@@ -228,8 +230,8 @@ impl Writer {
         let committed = self.transaction(batch);
         let jobs = &mut batch.jobs;
         let refusal = match committed {
-            Ok(woken) => {
-                self.follow(std::mem::take(jobs), woken);
+            Ok(effects) => {
+                self.follow(std::mem::take(jobs), effects);
                 return self.log.look();
             }
             Err(error) => self.fate.judge(&error),
@@ -245,7 +247,7 @@ impl Writer {
         while !jobs.is_empty() {
             let mut alone = Batch::alone(jobs.drain(..1).collect());
             match self.transaction(&mut alone).map_err(|error| self.fate.judge(&error)) {
-                Ok(woken) => self.follow(alone.jobs, woken),
+                Ok(effects) => self.follow(alone.jobs, effects),
                 Err(StoreError::Failed(message)) => {
                     jobs.append(&mut alone.jobs);
                     return Err(StoreError::Failed(message));
@@ -257,8 +259,11 @@ impl Writer {
         Ok(())
     }
 
-    /// What follows from a commit once it is on the disk: readers see it, the listener hears of it, and the jobs are answered.
-    fn follow(&self, jobs: Vec<Box<dyn Job>>, woken: Vec<DeviceId>) {
+    /// What follows from a commit once it is on the disk, and all before it: readers see it, the listener hears of it, and the jobs are
+    /// answered. A COMMIT that wrote nothing synced nothing, either, and may speak of what is not synced yet.
+    fn follow(&self, jobs: Vec<Box<dyn Job>>, effects: Effects) {
+        let Effects { woken, wrote, .. } = effects;
+        let synced = !self.unsynced && (wrote || !self.queue.is_syncing());
         let (fresh, listener, runtime) = (Arc::clone(&self.fresh), Arc::clone(&self.listener), self.runtime.clone());
         let next = self.memory.places.committed_next();
         let then = move |synced: Result<()>| {
@@ -274,14 +279,14 @@ impl Writer {
                 None => answer_all(jobs, &synced),
             }
         };
-        if self.unsynced { self.syncer.sync(Box::new(then)) } else { then(Ok(())) }
+        if synced { then(self.fate.check()) } else { self.syncer.sync(Box::new(then)) }
     }
 
-    /// One transaction, of a batch and of what joins it: all or nothing; gives whom something came for.
+    /// One transaction, of a batch and of what joins it: all or nothing; gives what follows from it.
     ///
     /// No savepoints: on a full database SQLite rolls back the whole transaction, whatever savepoints it holds, and then the
     /// jobs have to be run again one by one anyway; any other error ends the store.
-    fn transaction(&mut self, batch: &mut Batch) -> rusqlite::Result<Vec<DeviceId>> {
+    fn transaction(&mut self, batch: &mut Batch) -> rusqlite::Result<Effects> {
         let mut effects = Effects::default();
         let outcome = self.run_jobs(batch, &mut effects);
         if let Err(error) = outcome {
@@ -301,7 +306,7 @@ impl Writer {
         self.routes.forget(&effects.accounts, &effects.tokens);
         effects.woken.sort_unstable();
         effects.woken.dedup();
-        Ok(effects.woken)
+        Ok(effects)
     }
 
     /// Whether the next COMMIT syncs. That of sends alone need not: envelopes that are not on the disk are kept from readers, which
@@ -349,7 +354,9 @@ impl Writer {
         if effects.placed > 0 && crate::sabotage::on("answer_before_commit") {
             batch.jobs.iter_mut().for_each(|asked| std::mem::replace(asked, job(|_| Ok(())).0).answer(Ok(())));
         }
+        let pages = open::log_pages();
         connection.prepare_cached("COMMIT")?.execute([])?;
+        effects.wrote = open::log_pages() != pages;
         Ok(())
     }
 
@@ -463,9 +470,9 @@ mod tests {
         writer.queue.push(Lane::Sends, 1, first).expect("room");
         let Turn::Work(mut batch, _) = writer.queue.next(None) else { panic!("there is work") };
         assert_eq!(batch.jobs.len(), 1);
-        let woken = writer.transaction(&mut batch).expect("committed");
+        let effects = writer.transaction(&mut batch).expect("committed");
         assert_eq!(batch.jobs.len(), 256);
-        assert_eq!(woken, (0..255).map(device).collect::<Vec<_>>(), "in one commit, and in their order");
+        assert_eq!(effects.woken, (0..255).map(device).collect::<Vec<_>>(), "in one commit, and in their order");
         let Turn::Work(rest, _) = writer.queue.next(None) else { panic!("there is work") };
         assert_eq!(rest.jobs.len(), 45);
         let (first, _) = push_many(Arc::clone(&writer.queue));
@@ -547,11 +554,21 @@ mod tests {
         let sync = begun.recv().expect("it is being synced");
         let synchronous = |writer: &Writer| writer.connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, u8>(0));
         assert_eq!(synchronous(&writer), Ok(1), "NORMAL");
-        let (urgent, answer) = job(|_| Ok(()));
-        writer.queue.push(Lane::Urgent, 1, urgent).expect("room");
-        writer.commit_batch(&mut next(&writer)).expect("committed");
-        assert_eq!((answer.blocking_recv(), synchronous(&writer)), (Ok(Ok(())), Ok(2)), "FULL");
-        assert_eq!(shown(&writer), [1]);
+        let mut urgently = |statement: &'static str| {
+            let (urgent, answer) = job(move |tx| tx.connection.execute(statement, []));
+            writer.queue.push(Lane::Urgent, 1, urgent).expect("room");
+            writer.commit_batch(&mut next(&writer)).expect("committed");
+            assert_eq!(synchronous(&writer), Ok(2), "FULL");
+            (answer, shown(&writer))
+        };
+        // It writes nothing, and so its COMMIT synced nothing.
+        let (mut nothing, seen) = urgently("DELETE FROM mailboxes");
+        let its_sync = begun.recv().expect("it is being synced");
+        assert!(nothing.try_recv().is_err() && seen.is_empty());
+        let (something, seen) = urgently("INSERT INTO mailboxes (id) VALUES (1)");
+        assert_eq!((something.blocking_recv(), seen), (Ok(Ok(1)), vec![1]));
+        its_sync.send(Ok(())).expect("it waits");
+        assert_eq!(nothing.blocking_recv(), Ok(Ok(0)));
         assert!(sent.try_recv().is_err() && begun.try_recv().is_err());
         sync.send(Ok(())).expect("it waits");
         assert_eq!(sent.blocking_recv(), Ok(Ok(())));
@@ -572,9 +589,10 @@ mod tests {
         });
         writer.queue.push(Lane::Sends, 1, pushes).expect("room");
         let mut batch = next(&writer);
-        assert_eq!((writer.transaction(&mut batch), writer.unsynced), (Ok(vec![device(2)]), true));
+        let woken = |writer: &mut Writer, batch: &mut Batch| writer.transaction(batch).map(|effects| effects.woken);
+        assert_eq!((woken(&mut writer, &mut batch), writer.unsynced), (Ok(vec![device(2)]), true));
         let mut rest = next(&writer);
-        assert_eq!((writer.transaction(&mut rest), writer.unsynced), (Ok(vec![device(1)]), false));
+        assert_eq!((woken(&mut writer, &mut rest), writer.unsynced), (Ok(vec![device(1)]), false));
         writer.syncer.end();
         writer.log.end();
     }
