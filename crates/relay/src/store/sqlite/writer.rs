@@ -563,10 +563,10 @@ mod tests {
         };
         // It writes nothing, and so its COMMIT synced nothing.
         let (mut nothing, seen) = urgently("DELETE FROM mailboxes");
-        let its_sync = begun.recv().expect("it is being synced");
+        let its_sync = begun.recv_timeout(Duration::from_secs(20)).expect("it is being synced");
         assert!(nothing.try_recv().is_err() && seen.is_empty());
-        let (something, seen) = urgently("INSERT INTO mailboxes (id) VALUES (1)");
-        assert_eq!((something.blocking_recv(), seen), (Ok(Ok(1)), vec![1]));
+        let (mut something, seen) = urgently("INSERT INTO mailboxes (id) VALUES (1)");
+        assert_eq!((something.try_recv(), seen), (Ok(Ok(1)), vec![1]));
         its_sync.send(Ok(())).expect("it waits");
         assert_eq!(nothing.blocking_recv(), Ok(Ok(0)));
         assert!(sent.try_recv().is_err() && begun.try_recv().is_err());
